@@ -1,0 +1,5 @@
+"""``python -m streamrec`` is the command ``streamrec``."""
+
+from streamrec.cli import main
+
+main()

@@ -1,0 +1,33 @@
+"""The errors that streamrec raises on purpose.
+
+StreamrecError
+├── UserError          a setting, a file or a broker that its owner must mend: one line, exit code 2
+├── InvalidRecord      bytes that break a topic's contract: to the dead letters, with the reason
+└── GeneratorFailed    a model that could not answer: the next rung of the ladder answers, and it is counted
+"""
+
+
+class StreamrecError(Exception):
+    """What streamrec raises on purpose."""
+
+
+class UserError(StreamrecError):
+    """Something that whoever runs streamrec can mend. Its text is one line: what is wrong, where, what to do."""
+
+
+class InvalidRecord(StreamrecError):
+    """A record that breaks its topic's contract.
+
+    Args:
+        reason: a word for metrics and headers: ``unreadable``, ``invalid``, ``unknown_version`` or ``too_large``.
+        detail: what exactly is wrong, in one line.
+    """
+
+    def __init__(self, reason: str, detail: str) -> None:
+        super().__init__(f"{reason}: {detail}")
+        self.reason = reason
+        self.detail = detail
+
+
+class GeneratorFailed(StreamrecError):
+    """A generator that could not propose anything, though it should have."""

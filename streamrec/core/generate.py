@@ -1,0 +1,59 @@
+"""Proposing candidates: what a generator is, and what happens when one cannot answer."""
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from msgspec import Struct
+
+from streamrec.core.errors import GeneratorFailed
+
+
+class Candidate(Struct, frozen=True):
+    """An item that may be recommended. ``log_prob`` is the natural logarithm of the generator's probability."""
+
+    item_id: str
+    source: str
+    log_prob: float
+
+
+class Proposal(Struct, frozen=True):
+    """What one generator proposes for one history, best first. Empty where it knows nothing of that history."""
+
+    source: str
+    candidates: tuple[Candidate, ...]
+
+
+class Generator(Protocol):
+    """Proposes next items. A pure function of the histories: batching must not change a bit of the answer."""
+
+    def propose(self, histories: Sequence[Sequence[str]], count: int) -> list[Proposal]:
+        """For each history (item ids, oldest first) up to ``count`` candidates, best first, ties by item id.
+
+        Raises:
+            GeneratorFailed: the model could not be run.
+        """
+        ...
+
+
+class Ladder:
+    """Generators from best to simplest: what one cannot answer, the next one does. The last must always answer.
+
+    The rung that answered is the proposal's ``source``, so a fallback is never silent.
+    """
+
+    def __init__(self, rungs: Sequence[Generator]) -> None:
+        self._rungs = tuple(rungs)
+
+    def propose(self, histories: Sequence[Sequence[str]], count: int) -> list[Proposal]:
+        answers: dict[int, Proposal] = {}
+        for rung in self._rungs:
+            waiting = [place for place in range(len(histories)) if place not in answers]
+            if not waiting:
+                break
+            try:
+                proposals = rung.propose([histories[place] for place in waiting], count)
+            except GeneratorFailed:
+                continue
+            answers.update((place, made) for place, made in zip(waiting, proposals, strict=True) if made.candidates)
+        nothing = Proposal("none", ())
+        return [answers.get(place, nothing) for place in range(len(histories))]

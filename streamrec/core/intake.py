@@ -1,0 +1,41 @@
+"""What comes in, read by contract: the record of an input topic as an event or as a change of the catalogue."""
+
+from collections.abc import Iterable
+
+from streamrec.core.errors import InvalidRecord
+from streamrec.core.types import Event, Item
+from streamrec.core.wire import EVENT_TYPES, decode, format_of
+
+Headers = Iterable[tuple[str, bytes]]
+
+
+def read_event(topic: str, value: bytes | None, headers: Headers) -> Event:
+    """The event in a record of ``clicks`` or ``listens``.
+
+    Raises:
+        InvalidRecord: see `streamrec.core.wire.decode`; also when the event's type does not belong on the topic.
+    """
+    event = decode(Event, value, format_of(headers))
+    if event.event_type != EVENT_TYPES[topic]:
+        raise InvalidRecord("invalid", f"event_type {event.event_type!r} does not belong on {topic}")
+    return event
+
+
+def read_item(key: bytes | None, value: bytes | None, headers: Headers) -> tuple[str, Item | None]:
+    """The item id and the item in a record of ``items``; None for the item where the record withdraws it.
+
+    Raises:
+        InvalidRecord: see `streamrec.core.wire.decode`; also when key and ``item_id`` differ (compaction goes by the key).
+    """
+    try:
+        item_id = (key or b"").decode()
+    except UnicodeDecodeError:
+        raise InvalidRecord("invalid", "the key is not UTF-8; it must be the item_id") from None
+    if not item_id:
+        raise InvalidRecord("invalid", "no key; it must be the item_id")
+    if value is None:
+        return item_id, None
+    item = decode(Item, value, format_of(headers))
+    if item.item_id != item_id:
+        raise InvalidRecord("invalid", f"key {item_id!r} and item_id {item.item_id!r} differ")
+    return item_id, item

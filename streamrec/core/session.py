@@ -1,0 +1,121 @@
+"""A user's session, and how an event changes it.
+
+The policy for a stream that repeats, reorders and delays events:
+
+- An event at or before the last applied offset of its topic is a *redelivery*: nothing changes.
+- An event whose ``event_id`` is in the history is a *duplicate* (a producer's retry): only ``applied`` moves on.
+- An event older than the newest interaction goes to its place in time; older than ``lateness_ms`` before it, or before
+  everything in a full history, it is *late*: only ``applied`` moves on.
+- An event from the future (a wrong clock) is taken to have happened ``skew_ms`` after its record was written, at most.
+- A pause of more than ``gap_ms`` ends a session and starts the next; the history, bounded, reaches across.
+- A listen of less than ``skip_below_ms`` and less than half of the item is a *skip*: remembered, not learned from.
+
+Duplicates, late events and redeliveries leave the trigger alone, so every record on ``sessions`` still names an event that a
+recommendation is due for, and sending it again asks for nothing new.
+"""
+
+from bisect import bisect_right
+from enum import StrEnum
+from typing import NamedTuple
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from streamrec.core.types import Event, Interaction, Session, Trigger
+
+
+class Position(NamedTuple):
+    """Where a record stands: ``timestamp`` is the record's own, in milliseconds UTC."""
+
+    topic: str
+    partition: int
+    offset: int
+    timestamp: int
+
+
+class SessionRules(Struct, frozen=True, kw_only=True):
+    """What counts as one session. Times in milliseconds."""
+
+    max_history: int = 50
+    gap_ms: int = 30 * 60_000
+    lateness_ms: int = 30 * 60_000
+    skew_ms: int = 5 * 60_000
+    skip_below_ms: int = 30_000
+
+
+class Outcome(StrEnum):
+    """What became of an event."""
+
+    APPLIED = "applied"
+    DUPLICATE = "duplicate"
+    LATE = "late"
+    REDELIVERED = "redelivered"
+
+
+def update(session: Session | None, event: Event, at: Position, catalogue: int, rules: SessionRules) -> tuple[Session, Outcome]:
+    """The session after an event, and what became of the event. The session given is left as it is.
+
+    Args:
+        catalogue: the version of the catalogue that a recommendation for this event is to use.
+    """
+    interaction = Interaction(
+        item_id=event.item_id,
+        event_type=event.event_type,
+        occurred_at=min(event.occurred_at, at.timestamp + rules.skew_ms),
+        event_id=event.event_id,
+        skipped=_is_skip(event, rules),
+    )
+    trigger = Trigger(topic=at.topic, partition=at.partition, offset=at.offset, event_id=event.event_id)
+    if session is None:
+        return _first(event.user_id, trigger, catalogue, interaction), Outcome.APPLIED
+    if at.offset <= session.applied.get(at.topic, -1):
+        return session, Outcome.REDELIVERED
+    session = replace(session, applied=session.applied | {at.topic: at.offset})
+    if any(past.event_id == event.event_id for past in session.history):
+        return session, Outcome.DUPLICATE
+    history = _insert(session.history, interaction, rules.max_history)
+    newest = session.history[-1].occurred_at
+    if interaction.occurred_at < newest - rules.lateness_ms or interaction not in history:
+        return session, Outcome.LATE
+    started_at = _started_at(session.started_at, newest, interaction.occurred_at, rules.gap_ms)
+    return replace(session, trigger=trigger, catalogue=catalogue, started_at=started_at, history=history), Outcome.APPLIED
+
+
+def model_history(session: Session) -> list[str]:
+    """The items that a generator sees, oldest first: without skips (unless there is nothing else), repeats in a row once."""
+    played = [past.item_id for past in session.history if not past.skipped]
+    items = played or [past.item_id for past in session.history]
+    return [item for item, before in zip(items, [None, *items], strict=False) if item != before]
+
+
+def _first(user_id: str, trigger: Trigger, catalogue: int, interaction: Interaction) -> Session:
+    return Session(
+        schema_version=1,
+        user_id=user_id,
+        trigger=trigger,
+        applied={trigger.topic: trigger.offset},
+        catalogue=catalogue,
+        started_at=interaction.occurred_at,
+        history=(interaction,),
+    )
+
+
+def _insert(history: tuple[Interaction, ...], new: Interaction, most: int) -> tuple[Interaction, ...]:
+    """In its place in time; of equal times, the later arrival is the newer."""
+    place = bisect_right(history, new.occurred_at, key=lambda past: past.occurred_at)
+    return (*history[:place], new, *history[place:])[-most:]
+
+
+def _started_at(started_at: int, newest: int, occurred_at: int, gap_ms: int) -> int:
+    if occurred_at > newest + gap_ms:
+        return occurred_at
+    if started_at - gap_ms <= occurred_at < started_at:
+        return occurred_at
+    return started_at
+
+
+def _is_skip(event: Event, rules: SessionRules) -> bool:
+    played, duration = event.ms_played, event.duration_ms
+    if event.event_type != "listen" or played is None:
+        return False
+    return played < rules.skip_below_ms and (duration is None or 2 * played < duration)

@@ -1,0 +1,162 @@
+"""The messages: what events, items, sessions, recommendations and explanations are made of.
+
+Every message is frozen and has a JSON Schema in ``topics/schemas``; tests hold the two together. Readers ignore fields that they
+do not know, so a producer may be newer than its consumer. Times are integer milliseconds UTC and come from the events: no value
+holds a wall clock, or a live record and its replay could never be equal.
+"""
+
+from typing import Annotated, Literal
+
+from msgspec import Meta, Struct
+
+Id = Annotated[str, Meta(min_length=1, max_length=256)]
+Milliseconds = Annotated[int, Meta(ge=0, le=253_402_300_799_999)]  # up to the year 9999
+Count = Annotated[int, Meta(ge=0, le=2**53)]
+Text = Annotated[str, Meta(max_length=20_000)]
+EventType = Literal["click", "listen"]
+
+
+class Message(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What is sent on a topic. Optional fields at their default are left out."""
+
+
+class Event(Message, frozen=True, kw_only=True, omit_defaults=True):
+    """A user clicked or listened to an item. ``occurred_at`` is when it happened, by the producer's clock."""
+
+    schema_version: Literal[1]
+    event_id: Id
+    event_type: EventType
+    user_id: Id
+    item_id: Id
+    occurred_at: Milliseconds
+    session_id: Id | None = None
+    ms_played: Count | None = None
+    duration_ms: Count | None = None
+    recommendation_id: Id | None = None
+    properties: Annotated[dict[str, str | int | float | bool | None], Meta(max_length=64)] | None = None
+
+
+class Item(Message, frozen=True, kw_only=True, omit_defaults=True):
+    """An item of the catalogue. A null value on the topic (a tombstone) withdraws it."""
+
+    schema_version: Literal[1]
+    item_id: Id
+    title: Text = ""
+    creator: Text = ""
+    tags: Annotated[tuple[Annotated[str, Meta(max_length=256)], ...], Meta(max_length=64)] = ()
+    text: Text = ""
+    available: bool = True
+
+
+class Trigger(Message, frozen=True, kw_only=True, omit_defaults=True):
+    """The event that caused a record, by its place in the log. ``topic`` is the name without the deployment's prefix."""
+
+    topic: str
+    partition: Count
+    offset: Count
+    event_id: Id
+
+
+class Interaction(Struct, frozen=True, array_like=True):
+    """One entry of a session's history. Written as an array: a million sessions of these are kept in memory."""
+
+    item_id: Id
+    event_type: EventType
+    occurred_at: Milliseconds
+    event_id: Id
+    skipped: bool = False
+
+
+class Session(Message, frozen=True, kw_only=True, omit_defaults=True):
+    """A user's recent interactions, oldest first, and how far into the log they reach.
+
+    Every record on ``sessions`` means: a recommendation for ``trigger`` is due. ``applied`` holds, for each source topic, the
+    last offset that this session has taken in (its partition is the record's own). ``started_at`` is when the current run
+    of interactions began; ``history`` may reach back further. ``catalogue`` is the version of the catalogue to recommend from:
+    named here, not where the recommendation is made, so that making it twice gives the same bytes.
+    """
+
+    schema_version: Literal[1]
+    user_id: Id
+    trigger: Trigger
+    applied: dict[str, Count]
+    catalogue: Count
+    started_at: Milliseconds
+    history: tuple[Interaction, ...]
+
+
+class Versions(Message, frozen=True, kw_only=True, omit_defaults=True):
+    """The snapshots that a recommendation is a function of, besides its session."""
+
+    model: str  # content hash of the bundle: generator, scorer weights, transitions
+    catalogue: Count  # how far into the topic `items`; 0 is the bundle's own catalogue
+    rules: str  # hash of the session and slate rules
+    runtime: str  # inference library and instruction set: bytes are promised only where they match
+
+
+class Evidence(Message, frozen=True, kw_only=True, omit_defaults=True):
+    """A fact that supports a recommended item. Which fields are set depends on ``kind``.
+
+    - ``often_after``: ``item_id`` was played by the user (``event_id``); in the training log the recommended item came within
+      ``window`` interactions after it ``count`` times.
+    - ``same_creator``: ``item_id``, by the same creator, was played by the user (``event_id``).
+    - ``popular``: the recommended item has ``count`` interactions in the training log.
+    """
+
+    kind: Literal["often_after", "same_creator", "popular"]
+    item_id: Id | None = None
+    event_id: Id | None = None
+    count: Count | None = None
+    window: Count | None = None
+
+
+class RecommendedItem(Message, frozen=True, kw_only=True, omit_defaults=True):
+    """One slot of a slate. ``parts`` add up to ``score``; ``relevance`` is the calibrated probability of a good outcome."""
+
+    item_id: Id
+    rank: Annotated[int, Meta(ge=1)]
+    score: float
+    relevance: Annotated[float, Meta(ge=0, le=1)]
+    parts: dict[str, float]
+    source: str
+    propensity: Annotated[float, Meta(gt=0, le=1)]
+    evidence: tuple[Evidence, ...]
+
+
+class Recommendation(Message, frozen=True, kw_only=True, omit_defaults=True):
+    """A slate for a user, and everything that its explanation, its audit and its replay need."""
+
+    schema_version: Literal[1]
+    recommendation_id: Id
+    user_id: Id
+    trigger: Trigger
+    occurred_at: Milliseconds  # of the newest interaction in the session
+    versions: Versions
+    history: tuple[Id, ...]  # the items that the generator saw, oldest first
+    items: tuple[RecommendedItem, ...]
+    source: str  # the rung of the ladder that proposed: `gptrec`, `transitions` or `popularity`
+    dropped: dict[str, Count]  # how many candidates each filter removed, by reason
+
+
+class Claim(Message, frozen=True, kw_only=True, omit_defaults=True):
+    """One checkable statement of an explanation."""
+
+    kind: Literal["often_after", "same_creator", "popular"]
+    evidence: Evidence
+
+
+class ExplainedItem(Message, frozen=True, kw_only=True, omit_defaults=True):
+    """Why one recommended item is there, in a sentence made of its claims and nothing else."""
+
+    item_id: Id
+    text: str
+    claims: tuple[Claim, ...]
+
+
+class Explanation(Message, frozen=True, kw_only=True, omit_defaults=True):
+    """The reasons for one recommendation, item by item, in the order of the slate."""
+
+    schema_version: Literal[1]
+    recommendation_id: Id
+    user_id: Id
+    items: tuple[ExplainedItem, ...]

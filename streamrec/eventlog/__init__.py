@@ -1,0 +1,1 @@
+"""Event logs as files: data set folders and log files. It knows no Kafka client and no model."""

@@ -1,0 +1,105 @@
+"""The replay itself: records in, what the worker would emit for them out. Without a clock, a broker or a model of its own."""
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Mapping
+
+from streamrec.build import Recommender
+from streamrec.core.deadletters import dead_letter_headers
+from streamrec.core.errors import InvalidRecord
+from streamrec.core.intake import read_event, read_item
+from streamrec.core.session import Outcome, Position, update
+from streamrec.core.types import Message, Session
+from streamrec.core.wire import CONTENT_TYPES, EVENT_TYPES, Format, encode
+from streamrec.eventlog.partition import partition_of
+from streamrec.eventlog.records import LogRecord
+from streamrec.replay.order import Place
+
+BATCH = 32  # sessions in one run of the model; it changes no answer
+
+
+class Replay:
+    """One pass over a log. ``counts`` says what became of its records, by outcome or fault.
+
+    Args:
+        partitions: how many the event topics have; it decides where a user belongs.
+        written_as: the format of the output topics.
+        catalogue_at: the version to use for a trigger, where the log records it; else what has been read so far.
+    """
+
+    def __init__(
+        self,
+        recommender: Recommender,
+        partitions: int,
+        written_as: Format = "msgpack",
+        catalogue_at: Mapping[Place, int] | None = None,
+    ) -> None:
+        self._recommender = recommender
+        self._partitions = partitions
+        self._written_as = written_as
+        self._catalogue_at = catalogue_at or {}
+        self._sessions: dict[str, Session] = {}
+        self._offsets: dict[tuple[str, int], int] = defaultdict(int)
+        self.counts: Counter[str] = Counter()
+
+    def run(self, records: Iterable[LogRecord]) -> Iterator[LogRecord]:
+        """For each event its session, recommendation and explanation; for each unreadable record its dead letter."""
+        due: list[tuple[Session, LogRecord]] = []
+        for record in records:
+            try:
+                session = self._take_in(record)
+            except InvalidRecord as fault:
+                self.counts[f"dead letter: {fault.reason}"] += 1
+                yield self._dead_letter(record, fault)
+                continue
+            if session is not None:
+                due.append((session, record))
+            if len(due) == BATCH:
+                yield from self._emit(due)
+                due = []
+        yield from self._emit(due)
+
+    def _take_in(self, record: LogRecord) -> Session | None:
+        """Applies a record; a session comes back where a recommendation is due."""
+        if record.topic == "items":
+            self._recommender.catalogue.apply(record.offset, *read_item(record.key, record.value, record.headers))
+            self.counts["items"] += 1
+            return None
+        if record.topic not in EVENT_TYPES:
+            return None
+        event = read_event(record.topic, record.value, record.headers)
+        if partition_of(event.user_id, self._partitions) != record.partition:
+            self.counts["misrouted"] += 1  # the worker sends it on: it comes again, in its right partition
+            return None
+        at = Position(record.topic, record.partition, record.offset, record.timestamp)
+        catalogue = self._catalogue_at.get(at[:3], self._recommender.catalogue.version)
+        session, outcome = update(self._sessions.get(event.user_id), event, at, catalogue, self._recommender.session_rules)
+        self._sessions[event.user_id] = session
+        self.counts[outcome] += 1
+        return None if outcome is Outcome.REDELIVERED else session
+
+    def _emit(self, due: list[tuple[Session, LogRecord]]) -> Iterator[LogRecord]:
+        pipeline, catalogue, _, _ = self._recommender
+        recommendations = pipeline.recommend([session for session, _ in due], catalogue)
+        for (session, record), recommendation in zip(due, recommendations, strict=True):
+            yield self._output("sessions", session.user_id, session, record, "msgpack")
+            yield self._output("recommendations", session.user_id, recommendation, record, self._written_as)
+            explanation = pipeline.explain(recommendation, catalogue)
+            yield self._output("explanations", session.user_id, explanation, record, self._written_as)
+
+    def _output(self, topic: str, key: str, message: Message, caused_by: LogRecord, written_as: Format) -> LogRecord:
+        offset = self._next_offset(topic, caused_by.partition)
+        headers = (("content-type", CONTENT_TYPES[written_as]),)
+        value = encode(message, written_as)
+        return LogRecord(topic, caused_by.partition, offset, caused_by.timestamp, key.encode(), value, headers)
+
+    def _dead_letter(self, record: LogRecord, fault: InvalidRecord) -> LogRecord:
+        at = Position(record.topic, record.partition, record.offset, record.timestamp)
+        role = "sessions" if record.topic in EVENT_TYPES else "recommend"
+        headers = (*record.headers, *dead_letter_headers(at, fault, role))
+        offset = self._next_offset("dead-letters", record.partition)
+        return LogRecord("dead-letters", record.partition, offset, record.timestamp, record.key, record.value, headers)
+
+    def _next_offset(self, topic: str, partition: int) -> int:
+        offset = self._offsets[topic, partition]
+        self._offsets[topic, partition] += 1
+        return offset
