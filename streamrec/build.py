@@ -11,12 +11,8 @@ from streamrec.core.generate import Ladder
 from streamrec.core.pipeline import Pipeline
 from streamrec.core.session import SessionRules
 from streamrec.core.types import Versions
-from streamrec.serving.bundle import Bundle, load_bundle
-from streamrec.serving.gptrec import GPTRec
-from streamrec.serving.popularity import Popularity
-from streamrec.serving.relevance import AdditiveScorer
+from streamrec.serving.bundle import load_bundle
 from streamrec.serving.runtime import runtime_name
-from streamrec.serving.transitions import Transitions
 from streamrec.settings import Settings
 
 DEMO_BUNDLE = Path(__file__).parent / "demo" / "bundle"
@@ -28,7 +24,7 @@ class Recommender(NamedTuple):
     pipeline: Pipeline
     catalogue: Catalogue
     session_rules: SessionRules
-    bundle: Bundle
+    versions: Versions  # without the catalogue's, which each session names
 
 
 def build_recommender(settings: Settings) -> Recommender:
@@ -38,10 +34,10 @@ def build_recommender(settings: Settings) -> Recommender:
         UserError: the bundle is missing, incomplete or damaged.
     """
     bundle = load_bundle(settings.bundle or DEMO_BUNDLE)
-    generator = Ladder([GPTRec(bundle, settings.inference_threads), Transitions(bundle), Popularity(bundle)])
     versions = Versions(model=bundle.version, catalogue=0, rules=rules_version(settings), runtime=runtime_name())
-    pipeline = Pipeline(generator, AdditiveScorer(bundle), Transitions(bundle), settings.slate_rules, versions)
-    return Recommender(pipeline, Catalogue(bundle.items), settings.session_rules, bundle)
+    generator = Ladder(bundle.rungs(settings.inference_threads))
+    pipeline = Pipeline(generator, bundle.scorer(), bundle.transitions, settings.slate_rules, versions)
+    return Recommender(pipeline, Catalogue(bundle.items), settings.session_rules, versions)
 
 
 def rules_version(settings: Settings) -> str:

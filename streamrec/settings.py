@@ -1,11 +1,12 @@
 """Every setting, with its meaning. The only reader of the environment and of the settings file.
 
 A setting is named ``STREAMREC_…`` in the environment, and by its field's name in the file (TOML) that ``STREAMREC_SETTINGS``
-names. The environment wins over the file, an option of the command line over both.
+names. The environment wins over the file (an empty variable is as good as none), an option of the command line over both.
 """
 
 import os
 import tomllib
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Literal
 
@@ -22,7 +23,7 @@ PREFIX = "STREAMREC_"
 class Settings(BaseSettings):
     """What an operator can choose. Times are in the unit that their name says."""
 
-    model_config = SettingsConfigDict(env_prefix=PREFIX, extra="forbid", frozen=True)
+    model_config = SettingsConfigDict(env_prefix=PREFIX, env_ignore_empty=True, extra="forbid", frozen=True, allow_inf_nan=False)
 
     broker: str = Field("127.0.0.1:9092", description="bootstrap servers, host:port, separated by commas")
     topic_prefix: str = Field("", pattern=r"^[A-Za-z0-9._-]*$", description="put before every topic's and group's name")
@@ -60,7 +61,7 @@ class Settings(BaseSettings):
     def _host_and_port(cls, broker: str) -> str:
         for server in broker.split(","):
             host, _, port = server.strip().rpartition(":")
-            if not host or not port.isdigit() or not 0 < int(port) < 65536:
+            if not host or not port.isdecimal() or not 0 < int(port) < 65536:
                 raise ValueError(f"{server.strip()!r} is not host:port")
         return ",".join(server.strip() for server in broker.split(","))
 
@@ -102,7 +103,7 @@ def load_settings(**options: Any) -> Settings:
     given = {name: value for name, value in options.items() if value is not None}
     in_file = _read_file(os.environ.get(PREFIX + "SETTINGS"))
     _refuse_unknown(os.environ)
-    in_file = {name: value for name, value in in_file.items() if PREFIX + name.upper() not in os.environ}
+    in_file = {name: value for name, value in in_file.items() if not os.environ.get(PREFIX + name.upper())}
     try:
         return Settings(**{**in_file, **given})
     except ValidationError as error:
@@ -120,7 +121,7 @@ def _read_file(path: str | None) -> dict[str, Any]:
         raise UserError(f"settings file {path}: {error}; mend it or unset {PREFIX}SETTINGS") from None
 
 
-def _refuse_unknown(environment: os._Environ[str]) -> None:
+def _refuse_unknown(environment: Iterable[str]) -> None:
     known = {PREFIX + name.upper() for name in Settings.model_fields} | {PREFIX + "SETTINGS"}
     for name in environment:
         if name.startswith(PREFIX) and name not in known:
@@ -130,5 +131,7 @@ def _refuse_unknown(environment: os._Environ[str]) -> None:
 def _first_fault(error: ValidationError) -> str:
     fault = error.errors(include_url=False, include_input=False)[0]
     name = ".".join(str(part) for part in fault["loc"])
+    if fault["type"] == "extra_forbidden":
+        return f"{name} is no setting; see `streamrec settings` for all of them"
     message = fault["msg"].removeprefix("Value error, ")
     return f"setting {name}: {message}; set {PREFIX}{name.upper()}" if name else f"settings: {message}"

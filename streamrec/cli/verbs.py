@@ -3,7 +3,8 @@
 import typer
 
 from streamrec import __version__
-from streamrec.cli import admin, demo, model, stream
+from streamrec.cli import admin, model, stream
+from streamrec.cli.demo import demo
 
 app = typer.Typer(
     name="streamrec",
@@ -21,11 +22,13 @@ def _version(wanted: bool) -> None:
 
 
 @app.callback()
-def _options(version: bool = typer.Option(False, "--version", callback=_version, is_eager=True, help="Show the version and exit.")) -> None:
+def _options(
+    version: bool = typer.Option(False, "--version", callback=_version, is_eager=True, help="Show the version and exit."),
+) -> None:
     """Kafka events in, recommendations and explanations out."""
 
 
-for verb in (demo.demo, model.train, model.evaluate, stream.replay, stream.worker, stream.produce, stream.tail):
+for verb in (demo, model.train, model.evaluate, stream.replay, stream.worker, stream.produce, stream.tail):
     app.command()(verb)
 app.command("settings")(admin.show_settings)
 app.add_typer(admin.topics)

@@ -20,13 +20,13 @@ class InvalidRecord(StreamrecError):
 
     Args:
         reason: a word for metrics and headers: ``unreadable``, ``invalid``, ``unknown_version`` or ``too_large``.
-        detail: what exactly is wrong, in one line.
+        detail: what exactly is wrong; made one line of at most 300 characters, for it may quote the record.
     """
 
     def __init__(self, reason: str, detail: str) -> None:
-        super().__init__(f"{reason}: {detail}")
         self.reason = reason
-        self.detail = detail
+        self.detail = " ".join(detail.split())[:300]
+        super().__init__(f"{reason}: {self.detail}")
 
 
 class GeneratorFailed(StreamrecError):

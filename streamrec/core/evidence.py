@@ -46,7 +46,7 @@ def _often_after(item_id: str, recent: Sequence[Interaction], log: TrainingLog) 
 
 def _same_creator(item_id: str, recent: Sequence[Interaction], catalogue: CatalogueView) -> list[Evidence]:
     item = catalogue.get(item_id)
-    if item is None or not item.creator:
+    if item is None or not item.creator.strip():
         return []
     for past in reversed(recent):
         cited = catalogue.get(past.item_id)

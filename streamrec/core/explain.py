@@ -1,13 +1,18 @@
 """Explanations in words: closed templates, each stating one claim of the evidence and nothing that is not in it.
 
 A template says what happened in the user's history and in the training log. It never says "because": that an item follows
-another is a fact of the log, that it was the cause of a choice would be a claim about the model.
+another is a fact of the log, that it was the cause of a choice would be a claim about the model. Names come from outside: each
+stays on one line and within its quotes.
 """
 
+import re
 from collections.abc import Mapping
 
 from streamrec.core.catalogue import CatalogueView
 from streamrec.core.types import Claim, Evidence, ExplainedItem, Explanation, Recommendation, RecommendedItem
+
+_BREAKS = re.compile(r"[\s\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]+")  # white space, control, changes of direction
+_QUOTES = str.maketrans("“”", "‘’")
 
 NO_REASON = "Suggested by the model from your recent history; no single reason stands out."
 
@@ -45,11 +50,16 @@ def _words(item_id: str, fact: Evidence, catalogue: CatalogueView) -> Mapping[st
     return {
         "count": fact.count,
         "window": fact.window,
-        "creator": item.creator if item else "",
+        "creator": _plain(item.creator) if item else "",
         "cited": _name(fact.item_id, catalogue) if fact.item_id else "",
     }
 
 
 def _name(item_id: str, catalogue: CatalogueView) -> str:
     item = catalogue.get(item_id)
-    return f"“{item.title}”" if item and item.title else f"item {item_id}"
+    title = _plain(item.title) if item else ""
+    return f"“{title}”" if title else f"item {_plain(item_id)}"
+
+
+def _plain(name: str) -> str:
+    return _BREAKS.sub(" ", name).strip().translate(_QUOTES)

@@ -16,6 +16,7 @@ recommendation is due for, and sending it again asks for nothing new.
 
 from bisect import bisect_right
 from enum import StrEnum
+from itertools import pairwise
 from typing import NamedTuple
 
 from msgspec import Struct
@@ -73,11 +74,11 @@ def update(session: Session | None, event: Event, at: Position, catalogue: int, 
     session = replace(session, applied=session.applied | {at.topic: at.offset})
     if any(past.event_id == event.event_id for past in session.history):
         return session, Outcome.DUPLICATE
-    history = _insert(session.history, interaction, rules.max_history)
-    newest = session.history[-1].occurred_at
-    if interaction.occurred_at < newest - rules.lateness_ms or interaction not in history:
+    whole = _insert(session.history, interaction)
+    history = whole[-rules.max_history :]
+    if interaction.occurred_at < session.history[-1].occurred_at - rules.lateness_ms or interaction not in history:
         return session, Outcome.LATE
-    started_at = _started_at(session.started_at, newest, interaction.occurred_at, rules.gap_ms)
+    started_at = _started_at(session.started_at, whole, rules.gap_ms)
     return replace(session, trigger=trigger, catalogue=catalogue, started_at=started_at, history=history), Outcome.APPLIED
 
 
@@ -100,18 +101,18 @@ def _first(user_id: str, trigger: Trigger, catalogue: int, interaction: Interact
     )
 
 
-def _insert(history: tuple[Interaction, ...], new: Interaction, most: int) -> tuple[Interaction, ...]:
+def _insert(history: tuple[Interaction, ...], new: Interaction) -> tuple[Interaction, ...]:
     """In its place in time; of equal times, the later arrival is the newer."""
     place = bisect_right(history, new.occurred_at, key=lambda past: past.occurred_at)
-    return (*history[:place], new, *history[place:])[-most:]
+    return (*history[:place], new, *history[place:])
 
 
-def _started_at(started_at: int, newest: int, occurred_at: int, gap_ms: int) -> int:
-    if occurred_at > newest + gap_ms:
-        return occurred_at
-    if started_at - gap_ms <= occurred_at < started_at:
-        return occurred_at
-    return started_at
+def _started_at(started_at: int, history: tuple[Interaction, ...], gap_ms: int) -> int:
+    """After the last pause in the history; where it has none, the session may have begun before it."""
+    for later, earlier in pairwise(reversed(history)):
+        if later.occurred_at > earlier.occurred_at + gap_ms:
+            return later.occurred_at
+    return min(started_at, history[0].occurred_at)
 
 
 def _is_skip(event: Event, rules: SessionRules) -> bool:

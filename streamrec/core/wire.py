@@ -48,9 +48,9 @@ def decode(kind: type[M], value: bytes | None, written_as: Format = "msgpack") -
         version = _version(value, written_as)
         if version not in (None, 1):
             raise InvalidRecord("unknown_version", f"schema_version {version!r}; this reader knows 1") from None
-        raise InvalidRecord("invalid", _one_line(error)) from None
+        raise InvalidRecord("invalid", str(error)) from None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, ValueError, OverflowError) as error:
-        raise InvalidRecord("unreadable", f"not {written_as}: {_one_line(error)}") from None
+        raise InvalidRecord("unreadable", f"not {written_as}: {error}") from None
 
 
 def format_of(headers: Any) -> Format:
@@ -75,7 +75,3 @@ def _version(value: bytes, written_as: Format) -> Any:
         return _decoder(_Versioned, written_as).decode(value).schema_version
     except (msgspec.DecodeError, ValueError, RecursionError):
         return None
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())[:300]

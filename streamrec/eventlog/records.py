@@ -2,13 +2,14 @@
 
     {"topic": "listens", "partition": 3, "offset": 17, "timestamp": 1402878494000, "key": "WXGL", "value": {…}}
 
-``value`` is the message as a JSON object, or null for a tombstone. Bytes that are neither msgpack nor JSON, and keys that are
-no UTF-8, are kept whole as ``{"$base64": "…"}``. ``headers``, where there are any, are ``[name, value]`` pairs.
+``value`` is the message as a JSON object, or null for a tombstone. Bytes that no JSON object says (poison, or a NaN), and keys
+that are no UTF-8, are kept whole as ``{"$base64": "…"}``. ``headers``, where there are any, are ``[name, value]`` pairs; a
+``content-type`` is among them only beside a value that is no object.
 """
 
 import base64
-import binascii
 import gzip
+import zlib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -41,7 +42,7 @@ class _Line(msgspec.Struct):
     timestamp: int
     key: str | dict[str, str] | None
     value: Any
-    headers: list[tuple[str, str | dict[str, str]]] | dict[str, str | dict[str, str]] = []
+    headers: list[tuple[str, str | dict[str, str] | None]] | dict[str, str | dict[str, str] | None] = []
 
 
 def read_log(path: Path) -> Iterator[LogRecord]:
@@ -57,9 +58,9 @@ def read_log(path: Path) -> Iterator[LogRecord]:
             for number, line in enumerate(file, start=1):
                 if line.strip():
                     yield _record(decoder.decode(line))
-    except (msgspec.DecodeError, UnicodeDecodeError, binascii.Error, ValueError) as error:
+    except (msgspec.DecodeError, RecursionError, ValueError) as error:
         raise UserError(f"{path} line {number}: {' '.join(str(error).split())}; each line must be one log record") from None
-    except (OSError, EOFError) as error:
+    except (OSError, EOFError, zlib.error) as error:
         raise UserError(f"{path}: {getattr(error, 'strerror', None) or error}; name a log file that can be read") from None
 
 
@@ -80,10 +81,14 @@ def as_json(record: LogRecord) -> dict[str, Any]:
         "offset": record.offset,
         "timestamp": record.timestamp,
         "key": _text(record.key),
-        "value": _value(record),
     }
-    headers = [[name, _text(value)] for name, value in record.headers if name.lower() != "content-type"]
-    return line | ({"headers": headers} if headers else {})
+    headers = record.headers
+    if (value := _object(record)) is not None:
+        line["value"] = value
+        headers = tuple(header for header in headers if header[0].lower() != "content-type")
+    else:
+        line["value"] = None if record.value is None else _base64(record.value)
+    return line | ({"headers": [[name, _text(value)] for name, value in headers]} if headers else {})
 
 
 def _record(line: _Line) -> LogRecord:
@@ -91,7 +96,7 @@ def _record(line: _Line) -> LogRecord:
     headers: Headers = tuple((name, _bytes(value) or b"") for name, value in pairs)
     if line.value is None:
         value = None
-    elif isinstance(line.value, dict) and list(line.value) == ["$base64"]:
+    elif isinstance(line.value, dict) and line.value.keys() == {"$base64"}:
         value = _bytes(line.value)
     else:
         value = msgspec.json.encode(line.value)
@@ -99,16 +104,19 @@ def _record(line: _Line) -> LogRecord:
     return LogRecord(line.topic, line.partition, line.offset, line.timestamp, _bytes(line.key), value, headers)
 
 
-def _value(record: LogRecord) -> Any:
+def _object(record: LogRecord) -> dict[str, Any] | None:
+    """The value as a JSON object, where that is all there is to it."""
     if record.value is None:
         return None
     codec = msgspec.json if format_of(record.headers) == "json" else msgspec.msgpack
     try:
         value = codec.decode(record.value)
-        msgspec.json.encode(value)  # msgpack can hold what JSON cannot
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, ValueError, TypeError, OverflowError):
-        return _base64(record.value)
-    return value if isinstance(value, dict) and list(value) != ["$base64"] else _base64(record.value)
+        if not isinstance(value, dict) or value.keys() == {"$base64"}:
+            return None
+        same = msgspec.json.decode(msgspec.json.encode(value)) == value  # msgpack can hold what JSON cannot
+    except (msgspec.DecodeError, RecursionError, ValueError, TypeError, OverflowError):
+        return None
+    return value if same else None
 
 
 def _text(value: bytes | None) -> str | dict[str, str] | None:
@@ -122,7 +130,9 @@ def _text(value: bytes | None) -> str | dict[str, str] | None:
 
 def _bytes(value: str | dict[str, str] | None) -> bytes | None:
     if isinstance(value, dict):
-        return base64.b64decode(value["$base64"], validate=True) if list(value) == ["$base64"] else None
+        if value.keys() != {"$base64"} or not isinstance(value["$base64"], str):
+            raise ValueError('bytes are a string or {"$base64": "…"}')
+        return base64.b64decode(value["$base64"], validate=True)
     return None if value is None else value.encode()
 
 

@@ -1,0 +1,5 @@
+"""A real Apache Kafka on this machine, one node or several, for the demo, the tests and the chaos run."""
+
+from streamrec.localkafka.cluster import LocalKafka
+
+__all__ = ["LocalKafka"]

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator, Mapping
 
 from streamrec.build import Recommender
 from streamrec.core.deadletters import dead_letter_headers
-from streamrec.core.errors import InvalidRecord
+from streamrec.core.errors import InvalidRecord, UserError
 from streamrec.core.intake import read_event, read_item
 from streamrec.core.session import Outcome, Position, update
 from streamrec.core.types import Message, Session
@@ -42,12 +42,18 @@ class Replay:
         self.counts: Counter[str] = Counter()
 
     def run(self, records: Iterable[LogRecord]) -> Iterator[LogRecord]:
-        """For each event its session, recommendation and explanation; for each unreadable record its dead letter."""
+        """For each event its session, recommendation and explanation; for each unreadable record its dead letter.
+
+        Raises:
+            UserError: the log holds items out of order.
+        """
         due: list[tuple[Session, LogRecord]] = []
         for record in records:
             try:
                 session = self._take_in(record)
             except InvalidRecord as fault:
+                yield from self._emit(due)  # or the output's order would depend on the batches
+                due = []
                 self.counts[f"dead letter: {fault.reason}"] += 1
                 yield self._dead_letter(record, fault)
                 continue
@@ -61,8 +67,7 @@ class Replay:
     def _take_in(self, record: LogRecord) -> Session | None:
         """Applies a record; a session comes back where a recommendation is due."""
         if record.topic == "items":
-            self._recommender.catalogue.apply(record.offset, *read_item(record.key, record.value, record.headers))
-            self.counts["items"] += 1
+            self._take_in_item(record)
             return None
         if record.topic not in EVENT_TYPES:
             return None
@@ -76,6 +81,19 @@ class Replay:
         self._sessions[event.user_id] = session
         self.counts[outcome] += 1
         return None if outcome is Outcome.REDELIVERED else session
+
+    def _take_in_item(self, record: LogRecord) -> None:
+        catalogue = self._recommender.catalogue
+        if record.offset < catalogue.version:
+            raise UserError(
+                f"items, offset {record.offset}: a later one came before it; a log holds items in the order of their offsets"
+            )
+        try:
+            catalogue.apply(record.offset, *read_item(record.key, record.value, record.headers))
+        except InvalidRecord:
+            catalogue.skip_to(record.offset + 1)
+            raise
+        self.counts["items"] += 1
 
     def _emit(self, due: list[tuple[Session, LogRecord]]) -> Iterator[LogRecord]:
         pipeline, catalogue, _, _ = self._recommender

@@ -1,0 +1,187 @@
+"""The broker's topics against their contracts: what differs, and making it so. Nothing here deletes or moves a record."""
+
+import time
+from collections.abc import Callable, Iterator
+from typing import Any, Literal, NamedTuple
+
+from kafka import KafkaAdminClient
+from kafka.admin import ConfigResource, ConfigResourceType
+
+from streamrec.admin.client import broker_errors, connect
+from streamrec.admin.contracts import TopicContract, load_contracts
+from streamrec.core.errors import UserError
+from streamrec.settings import Settings
+
+SAFE_REPLICAS = 3  # from here on two of them must have a write before it counts
+SEEN_SECONDS = 5.0
+
+
+class Difference(NamedTuple):
+    """One thing that is not as the contract says. ``topic`` is as on the broker, with the prefix."""
+
+    topic: str
+    what: str  # `topic`, `partitions`, `replicas` or the name of a configuration
+    wanted: str
+    found: str
+
+    def __str__(self) -> str:
+        return f"{self.topic}: {self.what} is {self.found}, wanted is {self.wanted}"
+
+
+class Action(NamedTuple):
+    """One thing that `apply` did, or had to leave."""
+
+    topic: str
+    verb: Literal["created", "set", "left"]
+    detail: str
+
+    def __str__(self) -> str:
+        return f"{self.topic}: {self.verb} {self.detail}"
+
+
+class _Found(NamedTuple):
+    partitions: int
+    replicas: int
+    config: dict[str, str | None]
+
+
+def check(settings: Settings, replicas: int | None = None) -> list[Difference]:
+    """How the broker differs from the contracts; empty where it does not.
+
+    Args:
+        replicas: how many each partition should have at least; the broker's default where None.
+    """
+    contracts = load_contracts(settings.topics_dir)
+    with broker_errors(settings, "checking topics"), connect(settings) as admin:
+        return list(_differences(admin, contracts, settings.topic_prefix, replicas))
+
+
+def apply(settings: Settings, replicas: int | None = None) -> list[Action]:
+    """Creates the topics that are missing and sets configuration that differs. Doing it again does nothing.
+
+    Raises:
+        UserError: a topic has another number of partitions than its contract says; nothing is changed then.
+    """
+    contracts = load_contracts(settings.topics_dir)
+    prefix = settings.topic_prefix
+    with broker_errors(settings, "applying topics"), connect(settings) as admin:
+        differences = list(_differences(admin, contracts, prefix, replicas))
+        _refuse_other_partitions(differences, contracts, prefix)
+        by_name = {prefix + name: contract for name, contract in contracts.items()}
+        missing = {each.topic: by_name[each.topic] for each in differences if each.what == "topic"}
+        actions = _create(admin, missing, replicas)
+        if missing:  # what a new topic needs besides its contract depends on its replicas
+            differences = list(_differences(admin, contracts, prefix, replicas))
+        actions += _alter(admin, differences)
+        _await_seen(lambda: _differences(admin, contracts, prefix, replicas))
+        return actions
+
+
+def _differences(
+    admin: KafkaAdminClient, contracts: dict[str, TopicContract], prefix: str, replicas: int | None
+) -> Iterator[Difference]:
+    found = _describe(admin, [prefix + name for name in contracts])
+    replicas = replicas or _default_replicas(admin)
+    for contract in contracts.values():
+        topic = prefix + contract.name
+        if topic not in found:
+            yield Difference(topic, "topic", f"{contract.partitions} partitions", "missing")
+            continue
+        partitions, has, config = found[topic]
+        if partitions != contract.partitions:
+            yield Difference(topic, "partitions", str(contract.partitions), str(partitions))
+        if has < replicas:
+            yield Difference(topic, "replicas", str(replicas), str(has))
+        for name, value in contract.config.items():
+            if _canonical(name, config.get(name)) != _canonical(name, value):
+                yield Difference(topic, name, str(value), str(config.get(name, "unknown to this broker")))
+        if has >= SAFE_REPLICAS and int(config["min.insync.replicas"] or 1) < 2:
+            yield Difference(topic, "min.insync.replicas", "2", str(config["min.insync.replicas"]))
+
+
+def _describe(admin: KafkaAdminClient, topics: list[str]) -> dict[str, _Found]:
+    described = [each for each in admin.describe_topics(topics) if each["partitions"]]
+    if not described:
+        return {}
+    resources = [ConfigResource(ConfigResourceType.TOPIC, each["name"]) for each in described]
+    configs = admin.describe_configs(resources, config_filter="all")["topic"]
+    return {
+        each["name"]: _Found(
+            partitions=len(each["partitions"]),
+            replicas=min(len(partition["replica_nodes"]) for partition in each["partitions"]),
+            config={name: entry["value"] for name, entry in configs[each["name"]].items()},
+        )
+        for each in described
+    }
+
+
+def _default_replicas(admin: KafkaAdminClient) -> int:
+    broker = str(admin.describe_cluster()["brokers"][0]["broker_id"])
+    configs = admin.describe_configs([ConfigResource(ConfigResourceType.BROKER, broker)], config_filter="all")
+    return int(configs["broker"][broker]["default.replication.factor"]["value"])
+
+
+def _refuse_other_partitions(differences: list[Difference], contracts: dict[str, TopicContract], prefix: str) -> None:
+    wrong = [each for each in differences if each.what == "partitions"]
+    if not wrong:
+        return
+    counts = ", ".join(f"{each.topic} has {each.found} partitions and should have {each.wanted}" for each in wrong)
+    together = sum(contract.key != "item_id" for contract in contracts.values())
+    raise UserError(
+        f"{counts}. Other partitions would move users away from their sessions, so nothing was changed: delete the topic if its "
+        f"records may go, use another STREAMREC_TOPIC_PREFIX, or write `partitions: {wrong[0].found}` into the contracts of all "
+        f"{together} topics that hold users and name their folder in STREAMREC_TOPICS_DIR"
+    )
+
+
+def _create(admin: KafkaAdminClient, missing: dict[str, TopicContract], replicas: int | None) -> list[Action]:
+    if not missing:
+        return []
+    topics: dict[str, dict[str, Any]] = {
+        topic: {
+            "num_partitions": contract.partitions,
+            "replication_factor": replicas or -1,
+            "configs": {name: str(value) for name, value in contract.config.items()},
+        }
+        for topic, contract in missing.items()
+    }
+    answer = admin.create_topics(topics, raise_errors=False)
+    for each in answer["topics"]:
+        if each["error_code"] not in (0, 36):  # 36: another `apply` was faster
+            raise UserError(f"topic {each['name']}: the broker refuses to create it: {each['error_message']}")
+    admin.wait_for_topics(list(topics))
+    return [Action(topic, "created", f"with {contract.partitions} partitions") for topic, contract in missing.items()]
+
+
+def _alter(admin: KafkaAdminClient, differences: list[Difference]) -> list[Action]:
+    actions = [
+        Action(each.topic, "left", f"with {each.found} replicas instead of {each.wanted}: reassign its partitions")
+        for each in differences
+        if each.what == "replicas"
+    ]
+    changes: dict[str, dict[str, str]] = {}
+    for each in differences:
+        if each.what != "replicas":
+            changes.setdefault(each.topic, {})[each.what] = each.wanted
+            actions.append(Action(each.topic, "set", f"{each.what} to {each.wanted}, it was {each.found}"))
+    if not changes:
+        return actions
+    resources = [ConfigResource(ConfigResourceType.TOPIC, topic, configs) for topic, configs in changes.items()]
+    answer = admin.alter_configs(resources, raise_on_unknown=False)["topic"]
+    for topic, result in answer.items():
+        if result != "OK":
+            raise UserError(f"topic {topic}: the broker refuses its configuration: {result}; mend the contract")
+    return actions
+
+
+def _await_seen(look: Callable[[], Iterator[Difference]]) -> None:
+    """The controller has the changes; a `check` that asks a broker right after must see them too."""
+    deadline = time.monotonic() + SEEN_SECONDS
+    while any(each.what != "replicas" for each in look()) and time.monotonic() < deadline:
+        time.sleep(0.05)
+
+
+def _canonical(name: str, value: str | int | None) -> str | None:
+    if name == "cleanup.policy" and value is not None:
+        return ",".join(sorted(str(value).replace(" ", "").split(",")))
+    return None if value is None else str(value)

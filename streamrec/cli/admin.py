@@ -1,0 +1,64 @@
+"""The verbs for operators: topics, kafka, settings."""
+
+from typing import Annotated
+
+import typer
+from rich.table import Table
+
+from streamrec.cli.output import people, print_json
+from streamrec.cli.stream import Broker
+from streamrec.settings import PREFIX, Settings, load_settings
+
+topics = typer.Typer(name="topics", help="The topics on the broker, as the contracts in topics/ say.", no_args_is_help=True)
+kafka = typer.Typer(name="kafka", help="A real Apache Kafka on this machine, without Docker.", no_args_is_help=True)
+
+
+@topics.command("apply")
+def apply_topics(
+    broker: Broker = None,
+    replicas: Annotated[int | None, typer.Option(min=1, help="Replication factor; the broker's default where not given.")] = None,
+) -> None:
+    """Create what is missing and set what differs. Never deletes, never changes a partition count."""
+    from streamrec.admin.topics import apply
+
+    for action in apply(load_settings(broker=broker), replicas=replicas):
+        print(action)
+
+
+@topics.command("check")
+def check_topics(
+    broker: Broker = None, as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False
+) -> None:
+    """Say how the broker differs from the contracts; exit code 1 where it does."""
+    from streamrec.admin.topics import check
+
+    differences = check(load_settings(broker=broker))
+    if as_json:
+        print_json({"differences": [str(each) for each in differences]})
+    else:
+        for each in differences:
+            print(each)
+        people.print(
+            "the topics are as the contracts say"
+            if not differences
+            else f"{len(differences)} differences; `streamrec topics apply`"
+        )
+    if differences:
+        raise typer.Exit(1)
+
+
+@kafka.command("up")
+def kafka_up(nodes: Annotated[int, typer.Option(min=1, max=9, help="How many brokers.")] = 1) -> None:
+    """Start a real Apache Kafka and keep it until Ctrl-C; its address is printed on stdout."""
+    from streamrec.localkafka.up import up
+
+    up(nodes)
+
+
+def show_settings() -> None:
+    """Show every setting: its variable, its value here, what it means."""
+    values = load_settings()
+    table = Table("variable", "value", "meaning", title="settings: environment, or the TOML file that STREAMREC_SETTINGS names")
+    for name, field in Settings.model_fields.items():
+        table.add_row(PREFIX + name.upper(), str(getattr(values, name)), field.description or "")
+    people.print(table)

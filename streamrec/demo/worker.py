@@ -1,0 +1,79 @@
+"""A worker in a process of its own, which ends when this one does."""
+
+import json
+import signal
+import sys
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from streamrec.core.errors import UserError
+from streamrec.localkafka.guarded import Guarded
+from streamrec.localkafka.ports import free_ports
+from streamrec.settings import PREFIX, Settings
+
+READY_SECONDS = 60.0
+STOP_SECONDS = 20.0
+
+
+class WorkerProcess:
+    """``streamrec worker`` with these settings; `wait_ready` returns when it says so itself."""
+
+    def __init__(self, settings: Settings, role: str = "all") -> None:
+        self._settings = settings
+        self._role = role
+        self._port = free_ports(1)[0]
+
+    def __enter__(self) -> Self:
+        self._guarded = Guarded()
+        self.log = self._guarded.scratch / "worker.log"
+        options = ["--role", self._role, "--broker", self._settings.broker]
+        if self._settings.bundle is not None:
+            options += ["--bundle", str(self._settings.bundle.resolve())]
+        port = f"{PREFIX}OPS_PORT={self._port}"
+        command = ["/usr/bin/env", port, f"{PREFIX}LOG_FORMAT=json", sys.executable, "-m", "streamrec", "worker", *options]
+        self._guarded.start("worker", command, Path.cwd(), self.log)
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        try:
+            self._guarded.send("worker", signal.SIGTERM)
+            give_up_at = time.monotonic() + STOP_SECONDS
+            while self._guarded.code("worker") is None and time.monotonic() < give_up_at:
+                time.sleep(0.05)
+        finally:
+            self._guarded.close()
+
+    def wait_ready(self) -> None:
+        """Returns when the worker is ready.
+
+        Raises:
+            UserError: it ended, or was not ready within a minute; its own last words are given.
+        """
+        give_up_at = time.monotonic() + READY_SECONDS
+        reasons: list[str] = []
+        while time.monotonic() < give_up_at:
+            if (code := self._guarded.code("worker")) is not None:
+                raise UserError(f"the worker ended with code {code}: {self._last_words()}")
+            ready, reasons = self._ask()
+            if ready:
+                return
+            time.sleep(0.05)
+        raise UserError(f"the worker was not ready within {READY_SECONDS:.0f} s ({'; '.join(reasons)}): {self._last_words()}")
+
+    def _ask(self) -> tuple[bool, list[str]]:
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{self._port}/readyz", timeout=2):
+                return True, []
+        except urllib.error.HTTPError as error:
+            with error:
+                return False, json.load(error)["reasons"]
+        except OSError:
+            return False, ["its ops server does not answer yet"]
+
+    def _last_words(self) -> str:
+        written = self.log.read_text("utf-8", errors="replace").strip().splitlines()
+        return written[-1] if written else "it said nothing"

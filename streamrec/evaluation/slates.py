@@ -1,0 +1,80 @@
+"""What would be served at a position of a log, before filters: the generator's best unseen items and the scorer's features of them.
+
+It is the pipeline's own generator and scorer, by index instead of by message: a test holds the two together.
+"""
+
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from streamrec.core.session import SessionRules
+from streamrec.eventlog.dataset import Dataset
+from streamrec.evaluation.protocols import Split
+from streamrec.serving.gptrec import GPTRec
+from streamrec.serving.relevance import AdditiveScorer
+from streamrec.serving.topk import best
+from streamrec.serving.vocabulary import Vocabulary
+
+CANDIDATES = 100  # judged for a slate, as core.pipeline.SlateRules has it
+KEPT = SessionRules().max_history  # interactions that a session remembers
+AT_ONCE = 64
+
+
+class Slate(NamedTuple):
+    """The candidates for one target, best by the generator first. Items are indexes of the vocabulary."""
+
+    position: int
+    target: int  # -1 where the vocabulary does not have it
+    log_probs: NDArray[Any]  # of every item, before anything is left out
+    unseen: NDArray[np.bool_]
+    candidates: NDArray[np.intp]
+    features: NDArray[np.float64]
+
+
+def vocabulary_index(dataset: Dataset, vocabulary: Vocabulary) -> NDArray[np.int64]:
+    """The vocabulary's index of each of the data set's items; -1 where it does not have it."""
+    return np.array([vocabulary.index.get(item_id, -1) for item_id in dataset.item_ids], np.int64)
+
+
+def slates(
+    generator: GPTRec,
+    scorer: AdditiveScorer,
+    popularity: NDArray[np.float64],
+    split: Split,
+    positions: NDArray[np.int64],
+    to_vocabulary: NDArray[np.int64],
+    *,
+    seen_within: int | None = None,
+) -> Iterator[Slate]:
+    """A slate for each position, given what its user did before.
+
+    Args:
+        popularity: what is proposed to a user of whom nothing is known, as the ladder's last rung does.
+        seen_within: only so many of the last interactions count as seen; all of them where None.
+    """
+    items = to_vocabulary[split.items]
+    for first in range(0, len(positions), AT_ONCE):
+        asked = positions[first : first + AT_ONCE]
+        histories = [model_items(split.history(position), to_vocabulary) for position in asked]
+        known = [place for place, history in enumerate(histories) if history]
+        answers = np.tile(np.log(popularity), (len(asked), 1))
+        if known:
+            answers[known] = generator.log_probs([histories[place] for place in known])
+        for position, history, log_probs in zip(asked.tolist(), histories, answers, strict=True):
+            since = split.start[position] if seen_within is None else max(split.start[position], position - seen_within)
+            seen = items[since:position]
+            unseen = np.ones(len(log_probs), bool)
+            unseen[seen[seen >= 0]] = False
+            proposed = best(np.where(unseen, log_probs, -np.inf), min(CANDIDATES, int(unseen.sum())))
+            features = scorer.features(history, proposed, log_probs[proposed])
+            yield Slate(position, int(items[position]), log_probs, unseen, proposed, features)
+
+
+def model_items(history: NDArray[np.int32], to_vocabulary: NDArray[np.int64]) -> list[int]:
+    """The items that the generator sees of a history (indexes of the data set): core.session.model_history, by index."""
+    kept = history[-KEPT:]
+    kept = kept[np.diff(kept, prepend=-1) != 0]
+    known = to_vocabulary[kept]
+    return [index for index in known.tolist() if index >= 0]

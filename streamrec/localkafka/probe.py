@@ -1,0 +1,100 @@
+"""Says whether a cluster is usable: all its brokers known, a record produced and consumed in a group, every replica in sync.
+
+It does not know how the nodes were started; ``still_there`` is asked while it waits.
+"""
+
+import logging
+import socket
+import time
+import uuid
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from typing import Any
+
+from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer
+from kafka.admin import NewTopic
+from kafka.errors import KafkaError, TopicAlreadyExistsError
+
+log = logging.getLogger(__name__)
+
+PAUSE = 0.03
+StillThere = Callable[[], None]
+"""Raises when a node has ended, or the time is over."""
+
+
+def wait_usable(cluster_id: str, addresses: Mapping[int, str], still_there: StillThere, client: Mapping[str, Any]) -> None:
+    """Return when the nodes (id to ``host:port``) serve; what ``still_there`` raises passes through.
+
+    Args:
+        cluster_id: whose nodes they are. Another cluster may hold a port of ours, which ours then finds out too late.
+        client: further settings of a client, such as its credentials.
+    """
+    for address in addresses.values():
+        _until(lambda address=address: _answers(address), still_there)  # type: ignore[misc]
+    settings = {"bootstrap_servers": list(addresses.values()), "client_id": "streamrec-localkafka", **client}
+    # Short, for `still_there` to be asked often; kafka-python would wait half a minute for a node that has just died.
+    admin = _until(lambda: KafkaAdminClient(**settings, bootstrap_timeout_ms=3000, request_timeout_ms=5000), still_there)
+    try:
+        # Equal, not only contained: until the others are seen to be gone, a new topic may still be given to them.
+        _until(lambda: _serving(admin) == (cluster_id, set(addresses)), still_there)
+        topic = f"localkafka-probe-{uuid.uuid4().hex[:12]}"
+        _until(lambda: _create(admin, NewTopic(topic, 1, min(3, len(addresses)))), still_there)
+        try:
+            _until(lambda: _round_trip(topic, settings), still_there)
+        finally:
+            admin.delete_groups([topic])
+            admin.delete_topics([topic])
+        _until(lambda: _in_sync(admin, set(addresses)), still_there)
+    finally:
+        admin.close()
+
+
+def _until(attempt: Callable[[], Any], still_there: StillThere) -> Any:
+    """The first true answer; a refusal is "not yet"."""
+    while True:
+        still_there()
+        try:
+            if answer := attempt():
+                return answer
+        except (KafkaError, OSError) as error:
+            log.debug("not yet: %r", error)
+        time.sleep(PAUSE)
+
+
+def _answers(address: str) -> bool:
+    host, port = address.rsplit(":", 1)
+    with socket.create_connection((host, int(port)), timeout=1):
+        return True
+
+
+def _serving(admin: Any) -> tuple[str, set[int]]:
+    cluster = admin.describe_cluster()
+    return cluster["cluster_id"], {broker["broker_id"] for broker in cluster["brokers"] if not broker["is_fenced"]}
+
+
+def _create(admin: Any, topic: NewTopic) -> bool:
+    with suppress(TopicAlreadyExistsError):  # a request that timed out may have been done all the same
+        admin.create_topics([topic])
+    return True
+
+
+def _round_trip(topic: str, settings: Mapping[str, Any]) -> bool:
+    """Produce a record and read it in a group: Kafka makes its own topic of offsets when it sees the first group."""
+    producer = KafkaProducer(**settings, acks="all")
+    try:
+        producer.send(topic, b"probe").get(timeout=10)
+    finally:
+        producer.close()
+    consumer = KafkaConsumer(topic, **settings, group_id=topic, auto_offset_reset="earliest", enable_auto_commit=False)
+    try:
+        got = bool(consumer.poll(timeout_ms=10_000))
+        consumer.commit()
+        return got
+    finally:
+        consumer.close()
+
+
+def _in_sync(admin: Any, nodes: set[int]) -> bool:
+    """Whether each replica on one of these nodes is in sync; after a restart that takes a moment."""
+    partitions = [partition for topic in admin.describe_topics() for partition in topic["partitions"]]
+    return all(nodes & set(p["replica_nodes"]) <= set(p["isr_nodes"]) for p in partitions)

@@ -1,0 +1,206 @@
+"""A bundle: the folder that a training leaves and everything else reads. Its files are verified before they are used.
+
+===================== =====================================================================================
+``manifest.json``      how it was made, and size and sha256 of every other file
+``weights.safetensors`` the network's weights, to train on or to export again
+``model.onnx``         the network as it is served
+``vocabulary.json``    the item ids that the model knows, in the order of their indexes
+``items.jsonl.gz``     the catalogue of version 0
+``counts.safetensors`` transitions and popularity
+``scorer.json``        the weights and the calibration of the relevance scorer
+===================== =====================================================================================
+"""
+
+import gzip
+import hashlib
+import os
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import msgspec
+import numpy as np
+from safetensors import SafetensorError
+from safetensors import numpy as safetensors
+
+from streamrec.core.errors import UserError
+from streamrec.core.types import Item
+from streamrec.serving.counting import TransitionCounts
+from streamrec.serving.popularity import Popularity
+from streamrec.serving.relevance import AdditiveScorer, ScorerWeights
+from streamrec.serving.gptrec import GPTRec
+from streamrec.serving.transitions import Transitions
+from streamrec.serving.vocabulary import Vocabulary
+
+MANIFEST = "manifest.json"
+FILES = ("weights.safetensors", "model.onnx", "vocabulary.json", "items.jsonl.gz", "counts.safetensors", "scorer.json")
+SCHEMA_VERSION = 1
+
+
+class FileEntry(msgspec.Struct, frozen=True):
+    """A file as it was written."""
+
+    sha256: str
+    size: int
+
+
+class DataRange(msgspec.Struct, frozen=True, kw_only=True):
+    """What was trained on. Times in milliseconds UTC."""
+
+    sha256: str  # of the data set's content
+    interactions: int  # that training saw; of these the newest, or each user's last but one, were kept for validation
+    validation_targets: int
+    first: int
+    last: int
+
+
+class Manifest(msgspec.Struct, frozen=True, kw_only=True):
+    """How a bundle was made: enough to make it again."""
+
+    schema_version: Literal[1]
+    version: str  # hash of the files' hashes
+    holdout: Literal["none", "leave-one-out", "time-split"]
+    validation: str  # what training kept back from the weights for itself, in words
+    data: DataRange
+    seed: int
+    steps: int
+    threads: int
+    cpu: str
+    model: dict[str, int | float]  # dim, layers, heads, context, …
+    window: int  # of the transitions
+    libraries: dict[str, str]
+    metrics: dict[str, float]
+    files: dict[str, FileEntry]
+    code: str  # streamrec's version
+
+
+@dataclass(frozen=True, eq=False)
+class Bundle:
+    """A bundle in memory, verified."""
+
+    path: Path
+    manifest: Manifest
+    vocabulary: Vocabulary
+    items: Mapping[str, Item]
+    transitions: Transitions
+    popularity: np.ndarray[Any, np.dtype[np.float64]]
+    scorer_weights: ScorerWeights
+    onnx: bytes
+
+    @property
+    def version(self) -> str:
+        """The content's hash, which records name as ``versions.model``."""
+        return self.manifest.version
+
+    def generator(self, threads: int = 1) -> GPTRec:
+        return GPTRec(self.onnx, self.vocabulary, int(self.manifest.model["context"]), threads)
+
+    def rungs(self, threads: int = 1) -> tuple[GPTRec, Transitions, Popularity]:
+        """The generators from best to simplest, for core.generate.Ladder."""
+        return self.generator(threads), self.transitions, Popularity(self.vocabulary, self.popularity)
+
+    def scorer(self) -> AdditiveScorer:
+        return AdditiveScorer(self.vocabulary, self.transitions, self.popularity, self.scorer_weights)
+
+
+def load_bundle(path: Path) -> Bundle:
+    """The bundle in folder ``path``.
+
+    Raises:
+        UserError: a file is missing, was changed, or is not of a bundle that this version can read.
+    """
+    manifest = read_manifest(path)
+    # Only the names that we know are opened, never one that a manifest brings along.
+    content = {name: _read_verified(path / name, manifest.files[name]) for name in FILES}
+    try:
+        vocabulary = Vocabulary(msgspec.json.decode(content["vocabulary.json"], type=list[str]))
+        items = msgspec.json.Decoder(Item).decode_lines(gzip.decompress(content["items.jsonl.gz"]))
+        counts, popularity, interactions = _unpack_counts(safetensors.load(content["counts.safetensors"]), len(vocabulary))
+        weights = msgspec.json.decode(content["scorer.json"], type=ScorerWeights)
+    except (msgspec.MsgspecError, SafetensorError, ValueError, KeyError, OSError, EOFError, zlib.error) as error:
+        raise UserError(f"{path}: not a bundle of streamrec ({_one_line(error)}); train it again") from None
+    return Bundle(
+        path=path,
+        manifest=manifest,
+        vocabulary=vocabulary,
+        items={item.item_id: item for item in items},
+        transitions=Transitions(vocabulary, counts, popularity, interactions, manifest.window),
+        popularity=popularity,
+        scorer_weights=weights,
+        onnx=content["model.onnx"],
+    )
+
+
+def read_manifest(path: Path) -> Manifest:
+    """The manifest of the bundle in folder ``path``, in itself consistent; raises UserError where it is not."""
+    file = path / MANIFEST
+    try:
+        manifest = msgspec.json.decode(file.read_bytes(), type=Manifest)
+    except FileNotFoundError:
+        raise UserError(f"{path}: no bundle there, {MANIFEST} is missing; make one with `streamrec train`") from None
+    except OSError as error:
+        raise UserError(f"{file}: {error.strerror}; name the folder of a bundle") from None
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        raise UserError(f"{file}: not a manifest that this version reads ({_one_line(error)}); train the bundle again") from None
+    if set(manifest.files) != set(FILES):
+        raise UserError(f"{file}: names other files than {', '.join(FILES)}; train the bundle again")
+    if manifest.version != content_version(manifest.files):
+        raise UserError(f"{file}: was changed by hand, its version does not fit its files; copy or train the bundle again")
+    return manifest
+
+
+def content_version(files: Mapping[str, FileEntry]) -> str:
+    """What a bundle with these files is called."""
+    listed = "".join(f"{name} {files[name].sha256}\n" for name in sorted(files))
+    return hashlib.sha256(listed.encode()).hexdigest()[:12]
+
+
+def write_file(folder: Path, name: str, content: bytes) -> FileEntry:
+    """Writes one file of a bundle, whole or not at all."""
+    unfinished = folder / f".{name}.unfinished"
+    with unfinished.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    unfinished.replace(folder / name)
+    return FileEntry(hashlib.sha256(content).hexdigest(), len(content))
+
+
+def pack_items(items: Mapping[str, Item]) -> bytes:
+    """The catalogue as ``items.jsonl.gz``: the same items give the same bytes."""
+    lines = msgspec.json.Encoder(order="deterministic").encode_lines([items[item_id] for item_id in sorted(items)])
+    return gzip.compress(lines, mtime=0)
+
+
+def pack_counts(counts: TransitionCounts, popularity: np.ndarray[Any, Any], interactions: np.ndarray[Any, Any]) -> bytes:
+    """Transitions and popularity as ``counts.safetensors``."""
+    arrays = {**msgspec.structs.asdict(counts), "popularity": popularity, "interactions": interactions}
+    return safetensors.save(arrays)
+
+
+def _unpack_counts(arrays: dict[str, Any], size: int) -> tuple[TransitionCounts, Any, Any]:
+    popularity, interactions = arrays.pop("popularity"), arrays.pop("interactions")
+    counts = TransitionCounts(**{name: arrays[name] for name in TransitionCounts.__struct_fields__})
+    pairs = len(counts.followers)
+    fits = len(counts.starts) == size + 1 and counts.starts[-1] == pairs == len(counts.times) == len(counts.shares)
+    if not (fits and len(popularity) == len(interactions) == size and (popularity > 0).all()):
+        raise ValueError("counts.safetensors does not fit vocabulary.json")
+    return counts, popularity, interactions
+
+
+def _read_verified(file: Path, entry: FileEntry) -> bytes:
+    try:
+        if file.stat().st_size != entry.size:
+            raise UserError(f"{file}: has not the size that the manifest names; copy or train the bundle again")
+        content = file.read_bytes()
+    except OSError as error:
+        raise UserError(f"{file}: {error.strerror}; copy or train the bundle again") from None
+    if hashlib.sha256(content).hexdigest() != entry.sha256:
+        raise UserError(f"{file}: was changed after training, its sha256 differs; copy or train the bundle again")
+    return content
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())[:300]

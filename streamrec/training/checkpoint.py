@@ -1,0 +1,69 @@
+"""A training that can be killed: its state in one file, written whole or not at all."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from streamrec.core.errors import UserError
+
+FILE = "checkpoint.safetensors"
+
+
+class Plan(msgspec.Struct, frozen=True, kw_only=True):
+    """All that decides the outcome of a training, besides the code and the kind of processor."""
+
+    data: str  # sha256
+    holdout: str
+    seed: int
+    threads: int
+    dim: int
+    layers: int
+    heads: int
+    context: int
+    dropout: float
+    steps: int
+
+
+class Checkpoint(msgspec.Struct, frozen=True):
+    """Where a training stands: ``step`` steps are done."""
+
+    plan: Plan
+    step: int
+    tensors: dict[str, Tensor]
+    best_ndcg: float
+
+
+def save(folder: Path, checkpoint: Checkpoint) -> None:
+    """Replaces the checkpoint in ``folder``."""
+    folder.mkdir(parents=True, exist_ok=True)
+    unfinished = folder / f".{FILE}.unfinished"
+    state = msgspec.json.encode({"plan": checkpoint.plan, "step": checkpoint.step, "best_ndcg": checkpoint.best_ndcg})
+    save_file(checkpoint.tensors, unfinished, metadata={"state": state.decode()})
+    with unfinished.open("rb") as file:
+        os.fsync(file.fileno())
+    unfinished.replace(folder / FILE)
+
+
+def load(folder: Path) -> Checkpoint | None:
+    """The checkpoint in ``folder``; None where there is none. Raises UserError where it cannot be read."""
+    path = folder / FILE
+    if not path.exists():
+        return None
+    try:
+        with safe_open(path, "pt") as file:
+            state = msgspec.json.decode(file.metadata()["state"], type=_State)
+            tensors: dict[str, Any] = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  (no mapping)
+    except (OSError, SafetensorError, msgspec.MsgspecError, KeyError, TypeError) as error:
+        raise UserError(f"{path}: not a checkpoint ({' '.join(str(error).split())[:200]}); delete {folder} to start afresh") from None
+    return Checkpoint(state.plan, state.step, tensors, state.best_ndcg)
+
+
+class _State(msgspec.Struct):
+    plan: Plan
+    step: int
+    best_ndcg: float

@@ -1,0 +1,118 @@
+"""Learns the relevance scorer from slates whose outcome is known: weights, calibration and threshold. Plain numpy, no torch."""
+
+from typing import Any
+
+import numpy as np
+from msgspec import Struct
+from msgspec.structs import replace
+from numpy.typing import NDArray
+
+from streamrec.serving.relevance import FEATURES, UNFITTED, ScorerWeights
+
+RIDGE = 1.0  # pulls weights towards the generator's own order: felt with a few slates, not with hundreds
+LEAST_SLATES = 20  # with a hit in them; fewer teach nothing
+TOP = 10
+LOSS = 0.01  # of the hits in the top 10 that the threshold may cost
+
+
+class Slates(Struct, frozen=True):
+    """Judged candidates whose outcome is known, best by the generator first."""
+
+    features: NDArray[np.float64]  # (slates, candidates, FEATURES)
+    hit: NDArray[np.intp]  # which candidate came next; -1 where none of them did
+
+    def take(self, rows: NDArray[Any]) -> "Slates":
+        return Slates(self.features[rows], self.hit[rows])
+
+
+def fit(slates: Slates) -> ScorerWeights:
+    """The weights under which the item that came next most probably wins its slate, and what a score then means."""
+    if (slates.hit >= 0).sum() < LEAST_SLATES:
+        return UNFITTED
+    generator, transitions, popularity = listwise(slates).tolist()
+    weights = replace(UNFITTED, generator=generator, transitions=transitions, popularity=popularity)
+    scores = slates.features @ weights.of_features
+    slope, intercept = calibrate(scores.ravel(), _outcomes(slates).ravel())
+    weights = replace(weights, slope=slope, intercept=intercept)
+    return replace(weights, threshold=_threshold(scores, slates.hit, weights))
+
+
+def cross_fitted_scores(slates: Slates, parts: int = 2) -> NDArray[np.float64]:
+    """Scores by weights that were fitted without the slate: what the fit is worth, honestly."""
+    scores = np.empty(slates.features.shape[:2])
+    for part in range(parts):
+        others = np.arange(len(slates.hit)) % parts != part
+        scores[~others] = slates.features[~others] @ fit(slates.take(others)).of_features
+    return scores
+
+
+def ndcg(scores: NDArray[np.float64], hit: NDArray[np.intp]) -> float:
+    """Mean NDCG@10 of slates in the order of ``scores``; ties count against, a slate without its item counts as 0."""
+    found = hit >= 0
+    ranks = _ranks(scores[found], hit[found])
+    return float(np.where(ranks <= TOP, 1 / np.log2(ranks + 1), 0).sum() / max(len(hit), 1))
+
+
+def listwise(slates: Slates) -> NDArray[np.float64]:
+    """Maximises the likelihood of the hits among their candidates (conditional logit), by Newton's method."""
+    known = slates.hit >= 0
+    features, hit = slates.features[known], slates.hit[known]
+    chosen = features[np.arange(len(hit)), hit].sum(axis=0)
+    prior = UNFITTED.of_features
+    weights = prior.copy()
+    for _ in range(50):
+        chances = _softmax(features @ weights)
+        means = np.einsum("sc,scf->sf", chances, features)
+        gradient = chosen - means.sum(axis=0) - RIDGE * (weights - prior)
+        curvature = np.einsum("sc,scf,scg->fg", chances, features, features) - means.T @ means + RIDGE * np.eye(len(FEATURES))
+        step = np.linalg.solve(curvature, gradient)
+        weights = weights + step
+        if np.abs(step).max() < 1e-9:
+            break
+    return weights
+
+
+def calibrate(scores: NDArray[np.float64], outcomes: NDArray[np.float64]) -> tuple[float, float]:
+    """Slope and intercept of the log-odds of a good outcome, as a function of the score (Platt)."""
+    centre, spread = scores.mean(), max(float(scores.std()), 1e-9)
+    inputs = np.stack([(scores - centre) / spread, np.ones_like(scores)], axis=1)
+    rate = np.clip(outcomes.mean(), 1e-9, 1 - 1e-9)
+    line = np.array([0.0, np.log(rate / (1 - rate))])
+    for _ in range(100):
+        chances = 1 / (1 + np.exp(-np.clip(inputs @ line, -50, 50)))
+        gradient = inputs.T @ (outcomes - chances) - 1e-3 * line
+        curvature = (inputs * (chances * (1 - chances))[:, None]).T @ inputs + 1e-3 * np.eye(2)
+        step = np.linalg.solve(curvature, gradient)
+        line = line + np.clip(step, -2, 2)  # a full step can overshoot where nearly every outcome is the same
+        if np.abs(step).max() < 1e-9:
+            break
+    slope = float(line[0] / spread)
+    return slope, float(line[1] - slope * centre)
+
+
+def _threshold(scores: NDArray[np.float64], hit: NDArray[np.intp], weights: ScorerWeights) -> float:
+    """The highest relevance below which at most one in a hundred hits of the top 10 lies."""
+    found = np.flatnonzero(hit >= 0)
+    shown = found[_ranks(scores[found], hit[found]) <= TOP]
+    if weights.slope <= 0 or len(shown) == 0:
+        return 0.0
+    lowest = np.sort(scores[shown, hit[shown]])[int(LOSS * len(shown))]
+    return float(1 / (1 + np.exp(-(weights.slope * lowest + weights.intercept))))
+
+
+def _outcomes(slates: Slates) -> NDArray[np.float64]:
+    outcomes = np.zeros(slates.features.shape[:2])
+    known = np.flatnonzero(slates.hit >= 0)
+    outcomes[known, slates.hit[known]] = 1
+    return outcomes
+
+
+def _ranks(scores: NDArray[np.float64], hit: NDArray[np.intp]) -> NDArray[np.intp]:
+    ranks: NDArray[np.intp] = (scores >= scores[np.arange(len(hit)), hit][:, None]).sum(axis=1)
+    return ranks
+
+
+def _softmax(scores: NDArray[np.float64]) -> NDArray[np.float64]:
+    grown = np.exp(scores - scores.max(axis=1, keepdims=True))
+    shares: NDArray[np.float64] = grown / grown.sum(axis=1, keepdims=True)
+    return shares

@@ -1,0 +1,87 @@
+"""The network: transformers' GPT-2 over item tokens, its output tied to the item embeddings. It knows no data and no loop."""
+
+from typing import Any
+
+from streamrec.core.errors import UserError
+
+try:
+    import torch
+    from torch import Tensor, nn
+    from transformers import GPT2Config, GPT2Model
+except ImportError as error:
+    raise UserError(f"training needs {error.name}; install streamrec[train]") from None
+
+
+class Network(nn.Module):
+    """Histories of item indexes in, hidden states out; `log_probs` turns the last state into a distribution over all items.
+
+    Args:
+        items: the size of the vocabulary.
+    """
+
+    def __init__(self, items: int, *, dim: int, layers: int, heads: int, context: int, dropout: float) -> None:
+        super().__init__()
+        config = GPT2Config(
+            vocab_size=items,
+            n_positions=context,
+            n_embd=dim,
+            n_layer=layers,
+            n_head=heads,
+            activation_function="gelu_pytorch_tanh",  # gelu_new is the same function, five times slower
+            embd_pdrop=dropout,
+            attn_pdrop=dropout,
+            resid_pdrop=dropout,
+            use_cache=False,
+            attn_implementation="sdpa",
+        )
+        self.gpt2 = GPT2Model(config)
+        self.bias = nn.Parameter(torch.zeros(items))
+
+    @property
+    def embeddings(self) -> nn.Parameter:
+        """A row for each item: its token on the way in, and its place in the output."""
+        weight: nn.Parameter = self.gpt2.wte.weight
+        return weight
+
+    def forward(self, items: Tensor) -> Tensor:
+        """The state after each position; padding on the right needs no mask, because no position sees what comes later."""
+        states: Tensor = self.gpt2(input_ids=items).last_hidden_state
+        return states
+
+    def log_probs(self, items: Tensor, lengths: Tensor) -> Tensor:
+        """What comes after the last of each row's ``lengths`` items."""
+        last = (lengths - 1)[:, None, None].expand(-1, 1, self.embeddings.shape[1])
+        state = self(items).gather(1, last).squeeze(1)
+        return torch.log_softmax(state @ self.embeddings.T + self.bias, dim=-1)
+
+
+class FullSoftmax(torch.autograd.Function):
+    """Mean cross-entropy over the whole vocabulary at every position, piece by piece; the gradient is made on the way forward.
+
+    The logits of a batch are never all in memory, and none is computed twice.
+    """
+
+    PIECE = 256
+
+    @staticmethod
+    def forward(ctx: Any, states: Tensor, embeddings: Tensor, bias: Tensor, targets: Tensor) -> Tensor:
+        grad_states, grad_embeddings, grad_bias = torch.empty_like(states), torch.zeros_like(embeddings), torch.zeros_like(bias)
+        total = torch.zeros(())
+        for piece in range(0, len(targets), FullSoftmax.PIECE):
+            these = slice(piece, piece + FullSoftmax.PIECE)
+            state, target = states[these], targets[these, None]
+            log_probs = torch.log_softmax(torch.addmm(bias, state, embeddings.T), dim=1)
+            total -= log_probs.gather(1, target).sum()
+            error = log_probs.exp_()
+            error.scatter_add_(1, target, torch.full_like(target, -1, dtype=error.dtype))
+            grad_states[these] = error @ embeddings
+            grad_embeddings.addmm_(error.T, state)
+            grad_bias += error.sum(0)
+        ctx.save_for_backward(grad_states, grad_embeddings, grad_bias)
+        return total / len(targets)
+
+    @staticmethod
+    def backward(ctx: Any, *upstream: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:
+        grad_states, grad_embeddings, grad_bias = ctx.saved_tensors
+        scale = upstream[0] / len(grad_states)
+        return grad_states * scale, grad_embeddings * scale, grad_bias * scale, None

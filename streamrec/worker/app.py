@@ -1,0 +1,113 @@
+"""Makes a Faust app that can be trusted with events: raw bytes, at least once, nothing declared, nothing written to disk."""
+
+from collections.abc import Awaitable
+from typing import Any
+from urllib.parse import quote
+
+import faust
+from aiokafka.helpers import create_ssl_context
+from faust.auth import SASLCredentials, SSLCredentials
+
+from streamrec.worker.consumer import Transport
+from streamrec.worker.mend import TableManager
+from streamrec.worker.reader import Connection, servers
+from streamrec.worker.record import Headers
+
+
+class App(faust.App):
+    """Faust's app, which makes no folder for tables that are kept in memory."""
+
+    drain_timeout = 5.0
+
+    def _create_directories(self) -> None:
+        pass
+
+
+class MendedApp(App):
+    """The app with our consumer and our recovery. Only what `Acks` confirms is committed: a plain agent commits nothing."""
+
+    def _new_transport(self) -> Any:
+        return Transport(self.conf.broker_consumer, self)
+
+
+def make_app(
+    app_id: str,
+    connection: Connection,
+    *,
+    session_timeout: float = 10.0,
+    commit_interval: float = 0.5,
+    linger_ms: int = 1,
+    drain_timeout: float = 5.0,
+    delivery_timeout: float = 60.0,
+    mended: bool = True,
+) -> faust.App:
+    """An app that reads and writes bytes.
+
+    Args:
+        app_id: also the name of the consumer group.
+        connection: bootstrap servers and security, as aiokafka's clients take them.
+        session_timeout: after so many seconds of silence the group takes a worker for dead (Faust's 60 s is long to wait).
+        commit_interval: seconds between commits; what a killed worker had done since comes again.
+        linger_ms: how long a record waits for others to be sent with it.
+        drain_timeout: seconds that a stop or a rebalance waits for events in hand; must be well under the session timeout.
+        delivery_timeout: seconds after which a record that Kafka does not take is refused (Faust waits 20 minutes).
+        mended: False gives Faust as released, to see what the mends are for.
+    """
+    options: dict[str, Any] = {"TableManager": TableManager} if mended else {}
+    app = (MendedApp if mended else App)(
+        app_id,
+        broker=[f"kafka://{quote(server, safe=':[]')}" for server in servers(connection)],
+        broker_credentials=_credentials(connection),
+        broker_commit_interval=commit_interval,
+        broker_session_timeout=session_timeout,
+        broker_heartbeat_interval=session_timeout / 3,
+        broker_request_timeout=max(30.0, session_timeout),
+        consumer_auto_offset_reset="earliest",
+        processing_guarantee="at_least_once",
+        producer_acks=-1,
+        producer_linger=linger_ms / 1000,
+        producer_request_timeout=delivery_timeout,
+        key_serializer="raw",
+        value_serializer="raw",
+        store="memory://",
+        table_standby_replicas=0,
+        topic_allow_declare=False,
+        topic_disable_leader=True,
+        stream_wait_empty=True,
+        web_enabled=False,
+        web_tables_enabled=False,
+        web_router_enabled=False,
+        worker_redirect_stdouts=False,
+        autodiscover=False,
+        # Faust lets the environment win over what is written here: a stray DEBUG or NODE_HOSTNAME would. So it gets none.
+        env={"": ""},
+        **options,
+    )
+    app.drain_timeout = drain_timeout
+    return app
+
+
+async def send(
+    app: faust.App, topic: str, key: bytes | None, value: bytes | None, *, partition: int | None = None, headers: Headers = ()
+) -> Awaitable[Any]:
+    """Sends a record. The future is done when Kafka has it, and failed when it has not: hand it to `Delivery.done`.
+
+    Straight through the app's producer: `topic.send` costs three times as much and its future is not the delivery.
+    """
+    delivery: Awaitable[Any] = await app.producer.send(topic, key, value, partition, None, list(headers))
+    return delivery
+
+
+def _credentials(connection: Connection) -> Any:
+    protocol = connection.get("security_protocol", "PLAINTEXT")
+    context = connection.get("ssl_context") or (create_ssl_context() if protocol.endswith("SSL") else None)
+    if protocol == "SSL":
+        return SSLCredentials(context=context)
+    if protocol == "PLAINTEXT":
+        return None
+    return SASLCredentials(
+        username=connection["sasl_plain_username"],
+        password=connection["sasl_plain_password"],
+        mechanism=connection.get("sasl_mechanism", "PLAIN"),
+        ssl_context=context,
+    )

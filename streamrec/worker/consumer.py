@@ -1,0 +1,92 @@
+"""Faust's Kafka consumer, mended: it commits what was confirmed in order, and seeks where nothing was committed yet.
+
+Faults of faust-streaming 0.15.3 that this answers:
+
+- `_new_offset` commits over an un-acked message exactly at the committed offset (off by one, #606), and, where a partition's
+  first record is followed by a gap, never commits again (`if gap > 1 and r_offset` takes offset 0 for "nothing read").
+  Gaps are expanded offset by offset, so one gap of compaction over millions of offsets fills the memory.
+- `ack` has no generation: an ack that comes late is kept and committed in a later assignment of the same partition, over events
+  that were not done. The streams ack what they skip (flow suspended, old generation; the pure Python stream does).
+- `on_partitions_revoked` forgets what was acked before the last commit of the old generation: those are done twice.
+- `seek_to_committed` does not move a partition without a committed offset (or at offset 0), so what was fetched and cleared
+  before the seek is never seen again.
+- `getmany` hands its live set of active partitions to the consumer's thread. Emptied while the fetch waits, it means "all
+  partitions" to aiokafka, and events of paused partitions are taken and dropped.
+- `wait_empty` waits without end for an event that will never be acked: a SIGTERM hangs.
+
+So here the commit is one number per partition: the offset after the last record that `Acks` confirmed. Whether a gap
+lost anything is the sentinel's question.
+"""
+
+import asyncio
+from collections.abc import Iterator
+from typing import Any, cast
+
+from faust.transport.drivers import aiokafka as driver
+from faust.types import TP
+from mode.utils.futures import notify
+
+
+class Consumer(driver.Consumer):
+    """Commits only what was confirmed; see the module."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._confirmed: dict[TP, int] = {}
+
+    def confirm(self, message: Any) -> None:
+        """The message is done, and so is all of its partition before it."""
+        if message.generation_id == self.app.consumer_generation_id:
+            self._confirmed[message.tp] = message.offset + 1
+        self.ack(message)
+
+    def forget(self, message: Any) -> None:
+        """The message will not be done here: nobody need wait for it, and it is not committed."""
+        self.ack(message)
+
+    def ack(self, message: Any) -> bool:
+        if message.acked:
+            return False
+        message.acked = True
+        self._unacked_messages.discard(message)
+        notify(self._waiting_for_ack)
+        return True
+
+    def _filter_tps_with_pending_acks(self, topics: Any = None) -> Iterator[TP]:
+        return (tp for tp in list(self._confirmed) if topics is None or tp in topics or tp.topic in topics)
+
+    def _new_offset(self, tp: TP) -> int | None:
+        return self._confirmed.pop(tp, None)
+
+    async def _add_gap(self, tp: TP, offset_from: int, offset_to: int) -> None:
+        pass
+
+    async def on_partitions_revoked(self, revoked: set[TP]) -> None:
+        await super().on_partitions_revoked(revoked)
+        self._confirmed.clear()
+        # a queue that was full would otherwise un-pause its partition in the middle of the next recovery
+        self._buffered_partitions.clear()
+
+    async def perform_seek(self) -> None:
+        await super().perform_seek()
+        never = [tp for tp in self.assignment() if not self._committed_offset[tp] and not self._is_changelog_tp(tp)]
+        if never:
+            await self.seek_wait(await self.earliest_offsets(*never))
+
+    async def _getmany(self, active_partitions: set[TP] | None, timeout: float) -> Any:
+        return await super()._getmany(None if active_partitions is None else set(active_partitions), timeout)
+
+    async def wait_empty(self) -> None:
+        patience = cast(Any, self.app).drain_timeout
+        try:
+            await asyncio.wait_for(super().wait_empty(), patience)
+        except TimeoutError:
+            late = sorted(f"{message.topic}[{message.partition}]@{message.offset}" for message in self._unacked_messages)
+            self.log.warning("%d events were not done within %.1f s and will come again: %s", len(late), patience, late[:5])
+            await self.commit_and_end_transactions()
+
+
+class Transport(driver.Transport):
+    """Faust's Kafka transport with the mended consumer."""
+
+    Consumer = Consumer

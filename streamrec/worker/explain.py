@@ -1,0 +1,43 @@
+"""The explain role: for each recommendation its reasons in words, from what the record carries and the catalogue it names."""
+
+from collections.abc import AsyncIterator, Awaitable
+from typing import Any
+
+from streamrec.core.errors import InvalidRecord
+from streamrec.core.metrics import EXPLANATIONS
+from streamrec.core.pipeline import Pipeline
+from streamrec.core.types import Recommendation
+from streamrec.core.wire import decode, format_of
+from streamrec.worker.acks import Delivery
+from streamrec.worker.follower import Follower
+from streamrec.worker.metrics import Metrics
+from streamrec.worker.output import Output
+from streamrec.worker.record import Record
+
+
+class ExplainRole:
+    """What happens to each record of ``recommendations``."""
+
+    def __init__(self, pipeline: Pipeline, output: Output, follower: Follower, metrics: Metrics) -> None:
+        self._pipeline = pipeline
+        self._output = output
+        self._follower = follower
+        self._metrics = metrics
+
+    async def run(self, deliveries: AsyncIterator[Delivery]) -> None:
+        await self._follower.caught_up.wait()
+        async for delivery in deliveries:
+            if delivery.record.value is None:  # a tombstone: the user was erased
+                delivery.done()
+            else:
+                delivery.done(await self._explain(delivery.record))
+
+    async def _explain(self, record: Record) -> Awaitable[Any]:
+        try:
+            recommendation = decode(Recommendation, record.value, format_of(record.headers))
+        except InvalidRecord as fault:
+            return await self._output.dead_letter(record, fault)
+        await self._follower.reached(recommendation.versions.catalogue)
+        explanation = self._pipeline.explain(recommendation, self._follower.catalogue)
+        self._metrics[EXPLANATIONS].inc()
+        return await self._output.message("explanations", recommendation.user_id, explanation, record.partition)

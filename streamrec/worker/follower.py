@@ -1,0 +1,68 @@
+"""Follows the topic ``items`` from its first record on, and keeps the catalogue that comes of it.
+
+With a plain consumer and no group: every process reads the whole topic, which Faust's groups would split between them.
+"""
+
+import asyncio
+from typing import Any
+
+import structlog
+from aiokafka import AIOKafkaConsumer, TopicPartition
+
+from streamrec.core.catalogue import Catalogue
+from streamrec.core.errors import InvalidRecord
+from streamrec.core.intake import read_item
+
+log = structlog.get_logger(__name__)
+WAIT_MS = 500
+
+
+class Follower:
+    """Keeps ``catalogue`` as far as the topic goes.
+
+    Args:
+        topic: the full name of the topic; it has one partition.
+        connection: bootstrap servers and security, as aiokafka takes them.
+    """
+
+    def __init__(self, catalogue: Catalogue, topic: str, connection: dict[str, Any]) -> None:
+        self.catalogue = catalogue
+        self._partition = TopicPartition(topic, 0)
+        self._connection = connection
+        self._moved = asyncio.Condition()
+        self.caught_up = asyncio.Event()
+
+    async def run(self) -> None:
+        """Reads until cancelled; ``caught_up`` is set once everything that was there at the start has been read."""
+        consumer = AIOKafkaConsumer(group_id=None, enable_auto_commit=False, **self._connection)
+        await consumer.start()
+        try:
+            consumer.assign([self._partition])
+            await consumer.seek_to_beginning(self._partition)
+            end = (await consumer.end_offsets([self._partition]))[self._partition]
+            while True:
+                for record in (await consumer.getmany(timeout_ms=WAIT_MS)).get(self._partition, []):
+                    self._apply(record)
+                await self._move_to(await consumer.position(self._partition))
+                if self.catalogue.version >= end:
+                    self.caught_up.set()
+        finally:
+            await consumer.stop()
+
+    async def reached(self, version: int) -> None:
+        """Waits until the catalogue goes as far as ``version``."""
+        if self.catalogue.version < version:
+            async with self._moved:
+                await self._moved.wait_for(lambda: self.catalogue.version >= version)
+
+    async def _move_to(self, position: int) -> None:
+        async with self._moved:
+            self.catalogue.skip_to(position)
+            self._moved.notify_all()
+
+    def _apply(self, record: Any) -> None:
+        try:
+            self.catalogue.apply(record.offset, *read_item(record.key, record.value, record.headers))
+        except InvalidRecord as fault:
+            # The sessions role dead-letters it; here it only must not count as an item.
+            log.warning("unreadable item skipped", topic=record.topic, offset=record.offset, fault=str(fault))

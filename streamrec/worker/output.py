@@ -1,0 +1,62 @@
+"""Where records leave a role: messages to their topic, unreadable records to the dead letters."""
+
+from collections.abc import Awaitable
+from typing import Any
+
+import faust
+import structlog
+
+from streamrec.core.deadletters import dead_letter_headers
+from streamrec.core.errors import InvalidRecord
+from streamrec.core.metrics import DEAD_LETTERS
+from streamrec.core.session import Position
+from streamrec.core.types import Message
+from streamrec.core.wire import CONTENT_TYPES, Format, encode
+from streamrec.worker.app import send
+from streamrec.worker.metrics import Metrics
+from streamrec.worker.record import Record
+
+log = structlog.get_logger(__name__)
+
+
+class Output:
+    """What one role sends.
+
+    Args:
+        prefix: the deployment's, before every topic's name.
+        written_as: the format of the messages.
+    """
+
+    def __init__(self, app: faust.App, role: str, prefix: str, written_as: Format, metrics: Metrics) -> None:
+        self._app = app
+        self._role = role
+        self._prefix = prefix
+        self._format = written_as
+        self._headers = (("content-type", CONTENT_TYPES[written_as]),)
+        self._metrics = metrics
+
+    def position(self, record: Record) -> Position:
+        """Where a record stands, with the name of its topic as messages use it."""
+        return Position(record.topic.removeprefix(self._prefix), record.partition, record.offset, record.timestamp)
+
+    async def message(self, topic: str, key: str, message: Message, partition: int) -> Awaitable[Any]:
+        """Sends a message to the partition that its user's events are in."""
+        value = encode(message, self._format)
+        return await send(self._app, self._prefix + topic, key.encode(), value, partition=partition, headers=self._headers)
+
+    async def forward(self, record: Record, partition: int) -> Awaitable[Any]:
+        """Sends a record on to another partition of its topic, as it is."""
+        headers = (*record.headers, (MISROUTED, f"{record.partition}@{record.offset}".encode()))
+        return await send(self._app, record.topic, record.key, record.value, partition=partition, headers=headers)
+
+    async def dead_letter(self, record: Record, fault: InvalidRecord) -> Awaitable[Any]:
+        """Keeps an unreadable record whole."""
+        at = self.position(record)
+        self._metrics[DEAD_LETTERS].labels(topic=at.topic, reason=fault.reason).inc()
+        log.warning("dead letter", topic=record.topic, partition=record.partition, offset=record.offset, fault=str(fault))
+        headers = (*record.headers, *dead_letter_headers(at, fault, self._role))
+        topic = self._prefix + "dead-letters"
+        return await send(self._app, topic, record.key, record.value, partition=record.partition, headers=headers)
+
+
+MISROUTED = "streamrec.misrouted"  # header: the partition and offset where the record first stood

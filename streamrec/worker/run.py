@@ -1,0 +1,71 @@
+"""Runs several Faust apps in one process, until a signal or until one of them fails."""
+
+import asyncio
+import os
+import signal
+from collections.abc import Awaitable, Sequence
+from typing import Any
+
+import faust
+import structlog
+
+log = structlog.get_logger(__name__)
+
+
+class WorkerFailed(Exception):
+    """An app stopped by itself. The cause is in the log and in ``__cause__``."""
+
+
+def run_apps(apps: Sequence[faust.App], *, beside: Sequence[Awaitable[Any]] = (), grace: float = 30.0) -> None:
+    """Runs the apps in one event loop; returns after SIGTERM or SIGINT, with everything confirmed committed.
+
+    Args:
+        apps: from `make_app`, with their agents; each is its own consumer group.
+        beside: what else runs in the loop, such as the ops server; cancelled after the apps have stopped.
+        grace: seconds that stopping may take; after that the process exits at once, with code 1.
+
+    Raises:
+        WorkerFailed: an app failed. Whoever starts the process should start it again.
+    """
+    asyncio.run(serve(apps, beside=beside, grace=grace))
+
+
+async def serve(apps: Sequence[faust.App], *, beside: Sequence[Awaitable[Any]] = (), grace: float = 30.0) -> None:
+    """`run_apps` inside a running loop."""
+    stopped = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stopped.set)
+    companions = [asyncio.ensure_future(companion) for companion in beside]
+    starting = [asyncio.ensure_future(app.start()) for app in apps]
+    try:
+        await _first_end(stopped, apps, starting + companions)
+    finally:
+        watchdog = loop.call_later(grace, _give_up, grace)
+        await asyncio.gather(*(app.stop() for app in apps), return_exceptions=True)
+        for task in starting + companions:
+            task.cancel()
+        results = await asyncio.gather(*starting, *companions, return_exceptions=True)
+        watchdog.cancel()
+    failures = [app.crash_reason for app in apps if app.crash_reason] + [r for r in results if isinstance(r, Exception)]
+    if failures:
+        raise WorkerFailed(f"{type(failures[0]).__name__}: {failures[0]}") from failures[0]
+
+
+async def _first_end(stopped: asyncio.Event, apps: Sequence[faust.App], tasks: Sequence[asyncio.Future[Any]]) -> None:
+    events: list[Any] = [stopped, *(app._crashed for app in apps)]
+    ends = [asyncio.ensure_future(event.wait()) for event in events]
+    try:
+        pending: set[asyncio.Future[Any]] = {*ends, *tasks}
+        while pending:
+            done, pending = await asyncio.wait(pending, return_when=asyncio.FIRST_COMPLETED)
+            if any(task in ends or task.exception() for task in done):
+                return
+    finally:
+        for end in ends:
+            end.cancel()
+
+
+def _give_up(grace: float) -> None:
+    log.critical("could not stop in time; what was not confirmed comes again", grace=grace)
+    os._exit(1)

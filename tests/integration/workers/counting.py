@@ -1,0 +1,103 @@
+"""A worker for the tests: per event one table write and one output that says where the event stood.
+
+    python counting.py '{"app_id": …, "broker": …, "source": [...], "outputs": …, "table": …}'
+
+Faults are asked for in the same object; see DEFAULTS.
+"""
+
+import asyncio
+import json
+import logging
+import os
+import sys
+from collections.abc import AsyncIterator
+from functools import partial
+from typing import Any
+
+from streamrec.worker.acks import Delivery
+from streamrec.worker.app import make_app, send
+from streamrec.worker.intake import Intake
+from streamrec.worker.run import run_apps
+from streamrec.worker.table import ByteTable
+
+DEFAULTS = {
+    "mended": True,  # False: Faust as released
+    "slow_seek": 0,  # seconds that the seek at the end of a rebalance waits before it begins, and before it returns
+    "work_seconds": 0,  # what an event takes
+    "sighted": True,  # False: the sentinel sees nothing
+    "in_order": True,  # False: acknowledged when their outputs are confirmed, whatever is before them
+    "awaited": ["output", "table"],  # deliveries that an event waits for
+    "hold": None,  # this id is never done
+    "raise_at": None,  # at this id the agent raises
+    "credulous": False,  # True: whatever the changelog holds is taken for newer
+    "drain_timeout": 5.0,
+}
+options: dict[str, Any] = DEFAULTS | json.loads(sys.argv[1])
+connection = {"bootstrap_servers": options["broker"]}
+
+
+def is_ahead(held: bytes, read: bytes) -> bool:
+    return bool(options["credulous"] or json.loads(read)["count"] > json.loads(held)["count"])
+
+
+app = make_app(options["app_id"], connection, mended=options["mended"], drain_timeout=options["drain_timeout"])
+table = ByteTable(app, changelog=options["table"], is_ahead=is_ahead, connection=connection)
+
+
+async def count(deliveries: AsyncIterator[Delivery]) -> None:
+    async for delivery in deliveries:
+        record = delivery.record
+        event = json.loads(record.value or b"")
+        if event["id"] == options["raise_at"]:
+            raise ValueError(f"no idea what to do with {event['id']}")
+        key = record.key or b""
+        held = table.read(record.partition, key)
+        session = json.loads(held) if held else {"count": 0, "applied": {}}
+        if record.offset > session["applied"].get(record.topic, -1):
+            session["count"] += 1
+            session["applied"][record.topic] = record.offset
+        padded = json.dumps(session | {"padding": event.get("padding", "")}).encode()
+        output = event | {"partition": record.partition, "offset": record.offset, "count": session["count"], "pid": os.getpid()}
+        sent = {
+            "table": await table.write(record.partition, key, padded),
+            "output": await send(app, options["outputs"], record.key, json.dumps(output).encode()),
+        }
+        if event["id"] != options["hold"]:
+            delivery.done(*(sent[name] for name in options["awaited"]))
+        if options["work_seconds"]:
+            await asyncio.sleep(options["work_seconds"])
+
+
+intake = Intake(app, options["source"], connection, count)
+
+if not options["sighted"]:
+
+    async def sees_nothing(*_: Any) -> bool:
+        return False
+
+    intake.sentinel._holds_records = sees_nothing  # type: ignore[method-assign]
+
+if not options["in_order"]:
+
+    def acknowledge_alone(delivery: Delivery) -> None:
+        if delivery.settled:
+            intake.acks._acknowledge(delivery.record.message)
+
+    intake.acks._settle = acknowledge_alone  # type: ignore[method-assign]
+
+if options["slow_seek"]:
+
+    async def slow_seek(seek_to_committed: Any, consumer: Any) -> Any:
+        await asyncio.sleep(options["slow_seek"])
+        committed = await seek_to_committed(consumer)
+        await asyncio.sleep(options["slow_seek"])
+        return committed
+
+    cls: Any = app.transport.Consumer
+    seek = partial(slow_seek, cls.seek_to_committed)
+    cls.seek_to_committed = lambda consumer: seek(consumer)
+
+if __name__ == "__main__":
+    logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(name)s %(levelname)s %(message)s")
+    logging.getLogger("aiokafka").setLevel(logging.WARNING)
+    run_apps([app])

@@ -1,0 +1,59 @@
+"""The ladder of generators: what one cannot answer the next one does, and the answer says which it was."""
+
+import pytest
+
+from streamrec.core.generate import Generator, Ladder
+from tests.make import Broken, Following, Uniform
+
+KNOWS_A = Following({"a": ["b", "c"]}, source="best")
+KNOWS_ALL = Uniform("xy", source="last")
+
+
+def sources(rungs: list[Generator], *histories: list[str]) -> list[str]:
+    return [each.source for each in Ladder(rungs).propose(histories, 5)]
+
+
+def test_the_first_rung_that_knows_something_answers() -> None:
+    assert sources([KNOWS_A, KNOWS_ALL], ["a"]) == ["best"]
+
+
+def test_each_history_of_a_batch_gets_the_answer_it_would_get_alone() -> None:
+    histories = [["z"], ["a"], ["z"], ["b", "a"], ["a", "b"]]
+    together = Ladder([KNOWS_A, KNOWS_ALL]).propose(histories, 5)
+    assert together == [Ladder([KNOWS_A, KNOWS_ALL]).propose([each], 5)[0] for each in histories]
+    assert [each.source for each in together] == ["last", "best", "last", "best", "last"]
+
+
+def test_the_next_rung_answers_for_one_that_failed() -> None:
+    assert sources([Broken(), KNOWS_A, KNOWS_ALL], ["a"], ["z"]) == ["best", "last"]
+
+
+def test_where_no_rung_answers_the_proposal_is_empty() -> None:
+    proposal = Ladder([Broken(), KNOWS_A]).propose([["z"]], 5)[0]
+    assert (proposal.source, proposal.candidates) == ("none", ())
+
+
+def test_a_rung_is_not_asked_where_a_better_one_has_answered() -> None:
+    class Untouched(Uniform):
+        def propose(self, histories, count):  # type: ignore[no-untyped-def]
+            raise AssertionError("asked")
+
+    assert sources([KNOWS_ALL, Untouched("z")], ["a"]) == ["last"]
+
+
+def test_an_error_that_is_no_failure_of_a_model_is_not_hidden() -> None:
+    class Buggy(Uniform):
+        def propose(self, histories, count):  # type: ignore[no-untyped-def]
+            raise KeyError("bug")
+
+    with pytest.raises(KeyError):
+        sources([Buggy("z"), KNOWS_ALL], ["a"])
+
+
+def test_a_rung_that_answers_for_too_few_is_an_error() -> None:
+    class Short(Uniform):
+        def propose(self, histories, count):  # type: ignore[no-untyped-def]
+            return super().propose(histories, count)[:-1]
+
+    with pytest.raises(ValueError, match="shorter"):
+        sources([Short("z")], ["a"], ["b"])
