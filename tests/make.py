@@ -5,7 +5,7 @@ No mocks: the fakes are small models that one can read, and they keep the promis
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, cast
+from typing import Any
 
 from streamrec.build import Recommender
 from streamrec.core.catalogue import Catalogue, CatalogueView
@@ -181,8 +181,8 @@ def pipeline(
 
 
 def recommender(items: Catalogue, made: Pipeline, rules: SessionRules | None = None) -> Recommender:
-    """What a shell drives, without a bundle: the replay never looks into it."""
-    return Recommender(made, items, rules or SessionRules(), cast(Any, None))
+    """What a shell drives."""
+    return Recommender(made, items, rules or SessionRules(), VERSIONS)
 
 
 def record(message: Event | Item | Session, at: Position, written_as: Format = "msgpack") -> LogRecord:

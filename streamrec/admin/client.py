@@ -138,6 +138,8 @@ def _explain(error: Exception, settings: Settings) -> str:
             return "it answers, but not as a broker does; is this a controller's port?"
         case kafka_errors.UnknownTopicOrPartitionError():
             return "no such topic; run `streamrec topics apply`"
+        case kafka_errors.MessageSizeTooLargeError():
+            return "a record is larger than its topic's max.message.bytes"
         case kafka_errors.KafkaConnectionError() | kafka_errors.InvalidReceiveError():
             return f"it closes the connection ({_words(error)}); is it a Kafka that speaks {settings.security_protocol}?"
         case kafka_errors.KafkaTimeoutError() | kafka_errors.RequestTimedOutError():
@@ -180,4 +182,4 @@ def _is_loopback(host: str) -> bool:
 
 def _words(error: Exception) -> str:
     text = getattr(error, "strerror", None) or str(error) or type(error).__name__
-    return " ".join(text.removeprefix(f"{type(error).__name__}: ").split())[:200]
+    return " ".join(text.removeprefix(f"{type(error).__name__}: ").removesuffix(": None").split())[:200]

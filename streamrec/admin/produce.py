@@ -56,6 +56,8 @@ def produce(
         for item_id, item in dataset.items.items():
             sent.send(producer, prefix + "items", item_id, item)
         producer.flush()  # items first: what is recommended from is settled before the first event
+        for topic in EVENT_TYPES:
+            producer.partitions_for(prefix + topic)  # asked now, so that the first events are not late
         started = time.monotonic()
         for row, due in zip(rows, due_times(dataset.occurred_at[rows], speed, rate), strict=True):
             if (wait := started + due - time.monotonic()) > 0:

@@ -3,7 +3,7 @@
 import typer
 
 from streamrec import __version__
-from streamrec.cli import admin, model, stream
+from streamrec.cli import admin, stream
 from streamrec.cli.demo import demo
 
 app = typer.Typer(
@@ -28,7 +28,7 @@ def _options(
     """Kafka events in, recommendations and explanations out."""
 
 
-for verb in (demo, model.train, model.evaluate, stream.replay, stream.worker, stream.produce, stream.tail):
+for verb in (demo, stream.replay, stream.worker, stream.produce, stream.tail):
     app.command()(verb)
 app.command("settings")(admin.show_settings)
 app.add_typer(admin.topics)

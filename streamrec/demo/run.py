@@ -19,7 +19,7 @@ from streamrec.build import DEMO_BUNDLE
 from streamrec.core.errors import UserError
 from streamrec.core.types import Event, Explanation, Recommendation
 from streamrec.core.wire import decode, format_of
-from streamrec.demo.live import Received, Subscriber, send_events, send_items
+from streamrec.demo.live import Subscriber, send_events, send_items
 from streamrec.demo.show import lines
 from streamrec.demo.tally import Tally
 from streamrec.demo.worker import WorkerProcess
@@ -56,7 +56,8 @@ class Demo:
         self._fetching = fetching
         self._stop = threading.Event()
         self._events: dict[str, Event] = {}
-        self._shown: dict[str, tuple[Recommendation, float | None]] = {}
+        self._unexplained: dict[str, tuple[Recommendation, float | None]] = {}
+        self._early: dict[str, Explanation] = {}  # two topics have no order between them: it may come before what it explains
         self._tally = Tally()
 
     def run(self, seconds: float | None, rate: float) -> dict[str, Any]:
@@ -122,39 +123,42 @@ class Demo:
 
     def _sending(self, event: Event) -> None:
         self._events[event.event_id] = event
-        self._tally.sent(event.event_id, time.monotonic())
+        self._tally.sent(event.user_id, event.event_id, time.monotonic())
 
     def _is_drained(self) -> bool:
-        return self._tally.waiting == 0 and self._tally.explanations_out >= self._tally.recommendations_out
+        return self._tally.waiting == 0 and not self._unexplained
 
     def _take(self, subscriber: Subscriber, dataset: Dataset) -> None:
         try:
-            received = subscriber.received.get(timeout=0.1)
+            record, at = subscriber.received.get(timeout=0.1)
         except Empty:
             return
-        if received.record.topic == "dead-letters":
+        if record.topic == "dead-letters":
             self._tally.dead_letters += 1
-        elif received.record.topic == "recommendations":
-            self._recommended(received)
+        elif record.topic == "recommendations":
+            self._recommended(decode(Recommendation, record.value, format_of(record.headers)), at, dataset)
         else:
-            self._explained(received, dataset)
+            self._explained(decode(Explanation, record.value, format_of(record.headers)), dataset)
 
-    def _recommended(self, received: Received) -> None:
-        record = received.record
-        recommendation = decode(Recommendation, record.value, format_of(record.headers))
-        event_id = recommendation.trigger.event_id
-        if event_id in self._events:  # else another producer's, on a shared broker
-            latency = self._tally.recommended(event_id, len(recommendation.items), received.at)
-            self._shown[recommendation.recommendation_id] = recommendation, latency
+    def _recommended(self, recommendation: Recommendation, at: float, dataset: Dataset) -> None:
+        event = self._events.get(recommendation.trigger.event_id)
+        if event is None:
+            return  # another producer's, on a shared broker
+        latency = self._tally.recommended(event.user_id, event.event_id, len(recommendation.items), at)
+        self._unexplained[recommendation.recommendation_id] = recommendation, latency
+        early = self._early.pop(recommendation.recommendation_id, None)
+        if early is not None:
+            self._explained(early, dataset)
 
-    def _explained(self, received: Received, dataset: Dataset) -> None:
-        explanation = decode(Explanation, received.record.value, format_of(received.record.headers))
-        recommendation, latency = self._shown.pop(explanation.recommendation_id, (None, None))
-        if recommendation is not None:
-            self._tally.explanations_out += 1
-            item_id = self._events[recommendation.trigger.event_id].item_id
-            for line in lines(recommendation, explanation, item_id, dataset.items, latency):
-                self._show(line)
+    def _explained(self, explanation: Explanation, dataset: Dataset) -> None:
+        if explanation.recommendation_id not in self._unexplained:
+            self._early[explanation.recommendation_id] = explanation
+            return
+        recommendation, latency = self._unexplained.pop(explanation.recommendation_id)
+        self._tally.explanations_out += 1
+        item_id = self._events[recommendation.trigger.event_id].item_id
+        for line in lines(recommendation, explanation, item_id, dataset.items, latency):
+            self._show(line)
 
 
 def _later_rows(dataset: Dataset, bundle: Bundle, folder: Path) -> NDArray[Any]:

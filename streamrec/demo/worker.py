@@ -30,11 +30,7 @@ class WorkerProcess:
     def __enter__(self) -> Self:
         self._guarded = Guarded()
         self.log = self._guarded.scratch / "worker.log"
-        options = ["--role", self._role, "--broker", self._settings.broker]
-        if self._settings.bundle is not None:
-            options += ["--bundle", str(self._settings.bundle.resolve())]
-        port = f"{PREFIX}OPS_PORT={self._port}"
-        command = ["/usr/bin/env", port, f"{PREFIX}LOG_FORMAT=json", sys.executable, "-m", "streamrec", "worker", *options]
+        command = ["/usr/bin/env", *self._variables(), sys.executable, "-m", "streamrec", "worker", "--role", self._role]
         self._guarded.start("worker", command, Path.cwd(), self.log)
         return self
 
@@ -46,6 +42,10 @@ class WorkerProcess:
                 time.sleep(0.05)
         finally:
             self._guarded.close()
+
+    def kill(self, number: int) -> None:
+        """Sends the worker a signal."""
+        self._guarded.send("worker", number)
 
     def wait_ready(self) -> None:
         """Returns when the worker is ready.
@@ -63,6 +63,14 @@ class WorkerProcess:
                 return
             time.sleep(0.05)
         raise UserError(f"the worker was not ready within {READY_SECONDS:.0f} s ({'; '.join(reasons)}): {self._last_words()}")
+
+    def _variables(self) -> list[str]:
+        """The settings that somebody chose, for the child's environment; a password is inherited, as `ps` would show it."""
+        chosen = self._settings.model_dump(
+            include=self._settings.model_fields_set - {"sasl_password"}, mode="json", exclude_none=True
+        )
+        chosen |= {"ops_port": self._port, "log_format": "json"}
+        return [f"{PREFIX}{name.upper()}={value}" for name, value in chosen.items()]
 
     def _ask(self) -> tuple[bool, list[str]]:
         try:

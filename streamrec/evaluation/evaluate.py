@@ -1,17 +1,17 @@
 """Asks a bundle what a protocol withheld from its training, and the baselines the same: all items ranked, seen ones left out."""
 
 from collections.abc import Callable, Iterator
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 from msgspec import Struct
 from numpy.typing import NDArray
 
 from streamrec.core.errors import UserError
-from streamrec.eventlog.dataset import Dataset
 from streamrec.evaluation.metrics import MISSED, TOP, Metrics, Tally, rank_of
 from streamrec.evaluation.protocols import Split, split
 from streamrec.evaluation.slates import KEPT, Slate, slates, vocabulary_index
+from streamrec.eventlog.dataset import Dataset
 from streamrec.serving.bundle import Bundle
 from streamrec.serving.counting import as_transitions, count_interactions, count_pairs, recent_popularity
 from streamrec.serving.topk import best

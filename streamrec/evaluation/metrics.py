@@ -12,7 +12,10 @@ RESAMPLES = 1000
 MISSED = np.inf  # the rank of an item that is not in the list
 
 
-class Metrics(Struct, frozen=True, kw_only=True, rename={"ndcg": "ndcg@10", "ndcg_interval": "ndcg@10_interval", "recall": "recall@10"}):
+NAMES = {"ndcg": "ndcg@10", "ndcg_interval": "ndcg@10_interval", "recall": "recall@10"}
+
+
+class Metrics(Struct, frozen=True, kw_only=True, rename=NAMES):
     """Means over all targets.
 
     - ``ndcg@10``: 1 / log2(rank + 1) where the target is in the first ten, else 0; with its 95 % interval, by a bootstrap

@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamrec.core.session import SessionRules
-from streamrec.eventlog.dataset import Dataset
 from streamrec.evaluation.protocols import Split
+from streamrec.eventlog.dataset import Dataset
 from streamrec.serving.gptrec import GPTRec
 from streamrec.serving.relevance import AdditiveScorer
 from streamrec.serving.topk import best

@@ -45,7 +45,8 @@ class Dataset:
     @property
     def is_interaction(self) -> NDArray[np.bool_]:
         """Which rows are clicks or listens; an impression is neither history nor target."""
-        return self.event_type != IMPRESSION
+        interactions: NDArray[np.bool_] = self.event_type != IMPRESSION
+        return interactions
 
     def before(self, occurred_at: int) -> "Dataset":
         """The events before a time (milliseconds UTC), with the whole catalogue."""
@@ -179,7 +180,7 @@ def _check_id(value: Any) -> None:
 
 def _times(values: Sequence[Any]) -> NDArray[np.int64]:
     try:
-        times = np.rint(np.array(list(map(float, values))) * 1000)
+        times: NDArray[Any] = np.rint(np.array(list(map(float, values))) * 1000)
     except (ValueError, TypeError, OverflowError):
         raise _Fault(f"{values[0]!r} is not a number of seconds since 1970 (UTC)") from None
     if not np.all((times >= 0) & (times <= LATEST_MS)):  # a NaN is neither

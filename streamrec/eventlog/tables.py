@@ -55,8 +55,8 @@ def read_table(path: Path, required: Sequence[str], optional: Sequence[str]) -> 
         raise UserError(f"{path}: {error.strerror or error}") from None
 
 
-def _open(path: Path) -> io.BufferedIOBase:
-    return gzip.open(path) if path.suffix == ".gz" else path.open("rb")  # type: ignore[return-value]
+def _open(path: Path) -> io.BufferedReader | gzip.GzipFile:
+    return gzip.open(path) if path.suffix == ".gz" else path.open("rb")
 
 
 def _read_csv(path: Path, required: Sequence[str], optional: Sequence[str]) -> Iterator[Chunk]:

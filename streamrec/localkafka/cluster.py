@@ -174,7 +174,11 @@ class LocalKafka:
         self._wait_end(node, timeout)
 
     def pause(self, node: int) -> None:
-        """Stop a node where it is (SIGSTOP): connected but silent, as in a long garbage collection."""
+        """Stop a node where it is (SIGSTOP): connected but silent, as in a long garbage collection.
+
+        After some 10 s the others take its partitions over. If it was the active controller, they can create topics only after
+        30 s more, for which each waits for its last answer; so long ``wait_ready`` takes, too.
+        """
         self._serving.discard(node)
         self._guard.send(self._nodes[node].name, signal.SIGSTOP)
 

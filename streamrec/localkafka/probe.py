@@ -32,30 +32,38 @@ def wait_usable(cluster_id: str, addresses: Mapping[int, str], still_there: Stil
     for address in addresses.values():
         _until(lambda address=address: _answers(address), still_there)  # type: ignore[misc]
     settings = {"bootstrap_servers": list(addresses.values()), "client_id": "streamrec-localkafka", **client}
+    topic = f"localkafka-probe-{uuid.uuid4().hex[:12]}"
+    _until(lambda: _serves(cluster_id, set(addresses), topic, settings), still_there)
+
+
+def _serves(cluster_id: str, nodes: set[int], topic: str, settings: Mapping[str, Any]) -> bool:
+    """One attempt, with clients of its own: kafka-python's keep what they learnt while brokers came and went."""
     # Short, for `still_there` to be asked often; kafka-python would wait half a minute for a node that has just died.
-    admin = _until(lambda: KafkaAdminClient(**settings, bootstrap_timeout_ms=3000, request_timeout_ms=5000), still_there)
+    admin = KafkaAdminClient(**settings, bootstrap_timeout_ms=3000, request_timeout_ms=5000)
     try:
+        cluster = admin.describe_cluster()
+        serving = {broker["broker_id"] for broker in cluster["brokers"] if not broker["is_fenced"]}
         # Equal, not only contained: until the others are seen to be gone, a new topic may still be given to them.
-        _until(lambda: _serving(admin) == (cluster_id, set(addresses)), still_there)
-        topic = f"localkafka-probe-{uuid.uuid4().hex[:12]}"
-        _until(lambda: _create(admin, NewTopic(topic, 1, min(3, len(addresses)))), still_there)
-        try:
-            _until(lambda: _round_trip(topic, settings), still_there)
-        finally:
-            admin.delete_groups([topic])
-            admin.delete_topics([topic])
-        _until(lambda: _in_sync(admin, set(addresses)), still_there)
+        if cluster["cluster_id"] != cluster_id or serving != nodes or not _in_sync(admin, nodes):
+            return False
+        with suppress(TopicAlreadyExistsError):  # an earlier attempt got this far
+            admin.create_topics([NewTopic(topic, 1, min(3, len(nodes)))])
+        if not _round_trip(topic, settings):
+            return False
+        admin.delete_groups([topic])
+        admin.delete_topics([topic])
+        return True
     finally:
         admin.close()
 
 
-def _until(attempt: Callable[[], Any], still_there: StillThere) -> Any:
-    """The first true answer; a refusal is "not yet"."""
+def _until(attempt: Callable[[], bool], still_there: StillThere) -> None:
+    """Try until it succeeds; an error is "not yet"."""
     while True:
         still_there()
         try:
-            if answer := attempt():
-                return answer
+            if attempt():
+                return
         except (KafkaError, OSError) as error:
             log.debug("not yet: %r", error)
         time.sleep(PAUSE)
@@ -65,17 +73,6 @@ def _answers(address: str) -> bool:
     host, port = address.rsplit(":", 1)
     with socket.create_connection((host, int(port)), timeout=1):
         return True
-
-
-def _serving(admin: Any) -> tuple[str, set[int]]:
-    cluster = admin.describe_cluster()
-    return cluster["cluster_id"], {broker["broker_id"] for broker in cluster["brokers"] if not broker["is_fenced"]}
-
-
-def _create(admin: Any, topic: NewTopic) -> bool:
-    with suppress(TopicAlreadyExistsError):  # a request that timed out may have been done all the same
-        admin.create_topics([topic])
-    return True
 
 
 def _round_trip(topic: str, settings: Mapping[str, Any]) -> bool:

@@ -28,15 +28,14 @@ from safetensors import numpy as safetensors
 from streamrec.core.errors import UserError
 from streamrec.core.types import Item
 from streamrec.serving.counting import TransitionCounts
+from streamrec.serving.gptrec import GPTRec
 from streamrec.serving.popularity import Popularity
 from streamrec.serving.relevance import AdditiveScorer, ScorerWeights
-from streamrec.serving.gptrec import GPTRec
 from streamrec.serving.transitions import Transitions
 from streamrec.serving.vocabulary import Vocabulary
 
 MANIFEST = "manifest.json"
 FILES = ("weights.safetensors", "model.onnx", "vocabulary.json", "items.jsonl.gz", "counts.safetensors", "scorer.json")
-SCHEMA_VERSION = 1
 
 
 class FileEntry(msgspec.Struct, frozen=True):

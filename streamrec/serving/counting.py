@@ -46,7 +46,7 @@ def count_pairs(users: NDArray[Any], items: NDArray[Any], size: int, *, window: 
         keys.append(items[:-lag][pair].astype(np.int64) * size + items[lag:][pair])
         weights.append(np.full(len(keys[-1]), decay ** (lag - 1)))
     key, inverse, times = np.unique(np.concatenate(keys), return_inverse=True, return_counts=True)
-    weight = np.bincount(inverse, np.concatenate(weights), len(key))
+    weight: NDArray[np.float64] = np.bincount(inverse, np.concatenate(weights), len(key)).astype(np.float64)
     return Pairs(key // size, key % size, times, weight)
 
 

@@ -73,9 +73,7 @@ class AdditiveScorer:
         chances = self._transitions.probabilities(history)[items]
         return np.stack([log_probs, np.log(chances), self._log_popularity[items]], axis=-1)
 
-    def score(
-        self, features: NDArray[np.float64]
-    ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+    def score(self, features: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
         """Parts, scores and relevances of rows of features."""
         parts = np.round(features * self._of_features, DIGITS)
         scores = np.round(parts.sum(axis=-1), DIGITS)

@@ -13,7 +13,7 @@ def runtime_name() -> str:
 def instruction_set() -> str:
     """The widest instructions of this processor that a kernel may choose; bits are promised only among equals."""
     try:
-        from numpy._core._multiarray_umath import __cpu_features__ as has
+        from numpy._core._multiarray_umath import __cpu_features__ as has  # type: ignore[import-not-found]
     except ImportError:  # a private name of numpy's: without it the bare architecture has to do
         has = {}
     for feature, name in (("AVX512F", "avx512"), ("X86_V4", "avx512"), ("AVX2", "avx2"), ("AVX", "avx"), ("ASIMD", "neon")):

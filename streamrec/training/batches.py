@@ -1,7 +1,7 @@
 """The log as batches of token rows, the same for a seed and an epoch. It knows no network."""
 
 from collections.abc import Iterator
-from itertools import count
+from itertools import count, pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -18,7 +18,7 @@ class Batch(NamedTuple):
 
 
 def without_repeats_in_a_row(users: NDArray[Any], items: NDArray[Any]) -> NDArray[np.bool_]:
-    """Which interactions a generator sees: of the same item again and again only the first, as core.session.model_history has it."""
+    """Which interactions a generator sees: of the same item again and again only the first, as in core.session.model_history."""
     kept = np.ones(len(items), bool)
     kept[1:] = (users[1:] != users[:-1]) | (items[1:] != items[:-1])
     return kept
@@ -45,13 +45,15 @@ def _cut(first: NDArray[Any], sizes: NDArray[Any], context: int, random: np.rand
     for start, inputs in zip(first.tolist(), (sizes - 1).tolist(), strict=True):
         cuts = list(range(int(random.integers(1, context + 1)) if inputs > context else context, inputs, context))
         bounds = [0, *cuts, inputs]
-        rows += [(start + low, high - low) for low, high in zip(bounds, bounds[1:], strict=False) if high > low]
+        rows += [(start + low, high - low) for low, high in pairwise(bounds) if high > low]
     return np.array(rows, np.int64).reshape(-1, 2)
 
 
 def _grouped(rows: NDArray[np.int64], random: np.random.Generator) -> list[NDArray[np.int64]]:
     by_length = np.lexsort((random.random(len(rows)), rows[:, 1]))
-    groups, group, longest = [], [], 0
+    groups: list[NDArray[np.int64]] = []
+    group: list[int] = []
+    longest = 0
     for row in by_length[::-1].tolist():
         longest = longest or int(rows[row, 1])
         if group and (len(group) + 1) * longest > TOKENS:

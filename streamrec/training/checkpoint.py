@@ -59,7 +59,8 @@ def load(folder: Path) -> Checkpoint | None:
             state = msgspec.json.decode(file.metadata()["state"], type=_State)
             tensors: dict[str, Any] = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  (no mapping)
     except (OSError, SafetensorError, msgspec.MsgspecError, KeyError, TypeError) as error:
-        raise UserError(f"{path}: not a checkpoint ({' '.join(str(error).split())[:200]}); delete {folder} to start afresh") from None
+        reason = " ".join(str(error).split())[:200]
+        raise UserError(f"{path}: not a checkpoint ({reason}); delete {folder} to start afresh") from None
     return Checkpoint(state.plan, state.step, tensors, state.best_ndcg)
 
 

@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 import onnx
-import torch
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
@@ -55,7 +54,7 @@ def to_onnx(network: Network) -> bytes:
     for layer in range(config.n_layer):
         state = _block(graph, state, f"gpt2.h.{layer}", weights, config.n_head, steps, only_last=layer == config.n_layer - 1)
     state = graph.add("Reshape", _norm(graph, state, "gpt2.ln_f", weights), graph.ints(-1, config.n_embd))
-    output = graph.constant("output", weights["gpt2.wte.weight"].T)
+    output = graph.add("Transpose", "gpt2.wte.weight", perm=[1, 0])  # done once, when the model is loaded
     logits = graph.add("Add", graph.add("MatMul", state, output), graph.constant("bias", weights["bias"]))
     graph.add("LogSoftmax", logits, name="log_probs", axis=-1)
     return _model(graph, config.vocab_size)
@@ -121,7 +120,8 @@ def _model(graph: _Graph, vocabulary: int) -> bytes:
     ]
     output = helper.make_tensor_value_info("log_probs", TensorProto.FLOAT, ["batch", vocabulary])
     made = helper.make_graph(graph.nodes, "gptrec", inputs, [output], graph.initializers)
-    model = helper.make_model(made, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR_VERSION, producer_name="streamrec")
+    opset = [helper.make_opsetid("", OPSET)]
+    model = helper.make_model(made, opset_imports=opset, ir_version=IR_VERSION, producer_name="streamrec")
     onnx.checker.check_model(model, full_check=True)
     serialized: bytes = model.SerializeToString(deterministic=True)
     return serialized

@@ -31,16 +31,17 @@ class Network(nn.Module):
             embd_pdrop=dropout,
             attn_pdrop=dropout,
             resid_pdrop=dropout,
+            bos_token_id=None,
+            eos_token_id=None,
             use_cache=False,
-            attn_implementation="sdpa",
         )
-        self.gpt2 = GPT2Model(config)
+        self.gpt2 = GPT2Model(config)  # type: ignore[no-untyped-call]
         self.bias = nn.Parameter(torch.zeros(items))
 
     @property
-    def embeddings(self) -> nn.Parameter:
+    def embeddings(self) -> Tensor:
         """A row for each item: its token on the way in, and its place in the output."""
-        weight: nn.Parameter = self.gpt2.wte.weight
+        weight: Tensor = self.gpt2.wte.weight
         return weight
 
     def forward(self, items: Tensor) -> Tensor:

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
@@ -10,7 +11,7 @@ from streamrec.serving.counting import count_pairs
 
 WINDOW = 8
 DECAY = 0.8
-STD = 0.1
+STD = 0.05
 OVERSAMPLING = 16
 ITERATIONS = 6
 
@@ -38,10 +39,13 @@ def start_embeddings(users: NDArray[Any], items: NDArray[Any], size: int, dim: i
 
 def _ppmi(users: NDArray[Any], items: NDArray[Any], size: int) -> Tensor:
     pairs = count_pairs(users, items, size, window=WINDOW, decay=DECAY)
-    leader, follower = torch.from_numpy(pairs.leader), torch.from_numpy(pairs.follower)
-    one_way = torch.sparse_coo_tensor(torch.stack([leader, follower]), torch.from_numpy(pairs.weight), (size, size))
+    one_way = _sparse(torch.from_numpy(np.stack([pairs.leader, pairs.follower])), torch.from_numpy(pairs.weight), size)
     both = (one_way + one_way.T).coalesce()
     row, column = both.indices()
     totals = torch.zeros(size, dtype=torch.float64).index_add_(0, row, both.values())
     information = (both.values() * totals.sum() / (totals[row] * totals[column])).log().clamp_min(0)
-    return torch.sparse_coo_tensor(both.indices(), information.float(), (size, size)).coalesce().to_sparse_csr()
+    return _sparse(both.indices(), information.float(), size).coalesce()
+
+
+def _sparse(places: Tensor, values: Tensor, size: int) -> Tensor:
+    return torch.sparse_coo_tensor(places, values, (size, size), check_invariants=False)

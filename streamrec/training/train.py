@@ -1,27 +1,183 @@
 """From an event log to a bundle: one loop, readable from top to bottom."""
 
+import copy
+import math
 import time
 from collections.abc import Callable
+from itertools import islice
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import torch
 from msgspec import Struct
 from msgspec.structs import replace
-from numpy.typing import NDArray
 
 from streamrec.core.errors import UserError
+from streamrec.evaluation.protocols import Holdout, split
 from streamrec.eventlog.dataset import Dataset
-from streamrec.evaluation.protocols import Holdout, Split, split
-from streamrec.evaluation.slates import model_items
 from streamrec.serving.bundle import Manifest
-from streamrec.serving.counting import recent_popularity
-from streamrec.serving.vocabulary import Vocabulary
-from streamrec.training import checkpoint as checkpoints
-from streamrec.training.batches import Batch, batches, without_repeats_in_a_row
+from streamrec.serving.counting import KEEP
+from streamrec.training import checkpoint
+from streamrec.training.batches import batches
 from streamrec.training.checkpoint import Checkpoint, Plan
-from streamrec.training.finish import write_bundle
-from streamrec.training.network import FullSoftmax, Network
-from streamrec.training.start import start_embeddings
-...
+from streamrec.training.finish import refuse_foreign, write_bundle
+from streamrec.training.learner import Learner
+from streamrec.training.lessons import Lessons, make_lessons
+
+LEARNING_RATE = 1.2e-3
+WARM_UP = 100  # steps, or a tenth of all where these are fewer
+CHECKS = 10  # validations in a training; the best of the averaged weights is kept
+SAVE_EVERY = 100  # steps
+WARM_UP_TRIALS = 3  # are slower: memory is asked for
+TRIALS = 12  # that tell how many steps the minutes are good for
+MARGIN = 0.95  # of the minutes are planned
+
+
+class Progress(Struct, frozen=True, kw_only=True):
+    """After each step. ``ndcg`` is the newest validation's NDCG@10 (the generator alone), None before the first."""
+
+    step: int
+    steps: int
+    loss: float
+    ndcg: float | None
+    seconds_left: float
+
+
+class Trained(Struct, frozen=True, kw_only=True):
+    """What became of it. ``manifest.metrics`` has the validation's NDCG@10 in the generator's and in the scorer's order."""
+
+    bundle: Path
+    manifest: Manifest
+    resumed_at: int  # the step that a killed training was taken up from; 0 where there was none
+    cpu_minutes: float  # of this process, from load to export
+
+
+def train(
+    dataset: Dataset,
+    out: Path,
+    *,
+    minutes: float | None = None,
+    steps: int | None = None,
+    seed: int = 0,
+    holdout: Holdout = "none",
+    dim: int = 128,
+    layers: int = 2,
+    heads: int = 2,
+    context: int = 50,
+    dropout: float = 0.1,
+    keep: int = KEEP,
+    threads: int = 1,
+    spent: float = 0.0,
+    progress: Callable[[Progress], None] = lambda _: None,
+) -> Trained:
+    """Trains a bundle into the folder ``out``; a training that was killed goes on where it stood.
+
+    The same data, steps, seed, threads and kind of processor give the same bytes, interrupted or not.
+
+    Args:
+        minutes: CPU minutes of the process, from load to export: they are made into steps by a short trial.
+        steps: instead of minutes.
+        keep: followers that are kept for each item in the bundle's transitions.
+        spent: CPU seconds that loading took; they count.
+
+    Raises:
+        UserError: an option is wrong, or the data has nothing to learn from.
+    """
+    started = time.process_time() - spent
+    plan = Plan(
+        data=dataset.sha256,
+        holdout=holdout,
+        seed=seed,
+        threads=threads,
+        dim=dim,
+        layers=layers,
+        heads=heads,
+        context=context,
+        dropout=dropout,
+        steps=steps or 0,
+    )
+    _check(plan, minutes, steps)
+    refuse_foreign(out)
+    torch.set_num_threads(threads)
+    parts = split(dataset, holdout)
+    lessons = make_lessons(dataset, parts, context, seed)
+    partial = out.with_name(out.name + ".partial")
+    learner = Learner(lessons, plan)
+    stood = _taken_up(partial, plan)
+    if stood is not None:
+        learner.restore(stood.tensors)
+    else:
+        if minutes is not None:
+            plan = replace(plan, steps=_affordable_steps(learner, lessons, plan, 60 * minutes * MARGIN, started))
+        stood = Checkpoint(plan, 0, learner.tensors(), best_ndcg=-1.0)
+        checkpoint.save(partial, stood)
+    plan, step, best_ndcg = stood.plan, stood.step, stood.best_ndcg
+    check_every = math.ceil(plan.steps / CHECKS)
+    ndcg, clock = None, time.perf_counter()
+
+    for batch in islice(batches(lessons.users, lessons.items, context, seed), step, plan.steps):
+        loss = learner.learn(batch, step, learning_rate(step, plan.steps))
+        step += 1
+        if step % check_every == 0 or step == plan.steps:
+            ndcg = learner.validate(lessons) if lessons.targets else None
+            if ndcg is None or ndcg >= best_ndcg:
+                learner.keep_average()
+                best_ndcg = best_ndcg if ndcg is None else ndcg
+        if step % SAVE_EVERY == 0 or step == plan.steps:
+            checkpoint.save(partial, Checkpoint(plan, step, learner.tensors(), best_ndcg))
+        left = (time.perf_counter() - clock) / (step - stood.step) * (plan.steps - step)
+        progress(Progress(step=step, steps=plan.steps, loss=loss, ndcg=ndcg, seconds_left=left))
+
+    manifest = write_bundle(learner.best, dataset, parts, lessons, plan, keep, partial, out)
+    return Trained(bundle=out, manifest=manifest, resumed_at=stood.step, cpu_minutes=(time.process_time() - started) / 60)
+
+
+def learning_rate(step: int, steps: int) -> float:
+    """A short warm-up, then half a cosine down to zero."""
+    warm_up = max(1, min(WARM_UP, steps // 10))
+    return LEARNING_RATE * min(1.0, (step + 1) / warm_up) * 0.5 * (1 + math.cos(math.pi * step / steps))
+
+
+def _affordable_steps(learner: Learner, lessons: Lessons, plan: Plan, seconds: float, started: float) -> int:
+    """How many steps the CPU seconds since ``started`` are good for, by trying some on a copy."""
+    trial = copy.deepcopy(learner)
+    tried = batches(lessons.users, lessons.items, plan.context, plan.seed)
+    for batch in islice(tried, WARM_UP_TRIALS):
+        trial.learn(batch, 0, 0.0)
+    begun = time.process_time()
+    for batch in islice(tried, TRIALS):
+        trial.learn(batch, 0, 0.0)
+    each = (time.process_time() - begun) / TRIALS
+    begun = time.process_time()
+    if lessons.targets:
+        trial.validate(lessons)
+    check = time.process_time() - begun
+    left = seconds - (time.process_time() - started) - CHECKS * check - lessons.seconds_to_finish
+    return max(1, int(left / each))
+
+
+def _taken_up(partial: Path, plan: Plan) -> Checkpoint | None:
+    stood = checkpoint.load(partial)
+    if stood is None:
+        return None
+    asked = plan if plan.steps else replace(plan, steps=stood.plan.steps)
+    differing = [name for name in Plan.__struct_fields__ if getattr(stood.plan, name) != getattr(asked, name)]
+    if differing:
+        raise UserError(
+            f"{partial}: holds an unfinished training with another {', '.join(differing)}; delete it, or choose another --out"
+        )
+    return stood
+
+
+def _check(plan: Plan, minutes: float | None, steps: int | None) -> None:
+    if (minutes is None) == (steps is None):
+        raise UserError("training needs either --minutes or --steps")
+    if minutes is not None and not 0 < minutes < math.inf:
+        raise UserError(f"--minutes {minutes}: must be more than 0")
+    least = {"steps": 1 if steps is not None else 0, "threads": 1, "seed": 0, "dim": 1, "layers": 1, "heads": 1, "context": 2}
+    for name, low in least.items():
+        if getattr(plan, name) < low:
+            raise UserError(f"--{name} {getattr(plan, name)}: must be at least {low}")
+    if plan.dim % plan.heads:
+        raise UserError(f"--dim {plan.dim}: must be a multiple of --heads {plan.heads}")
+    if not 0 <= plan.dropout < 1:
+        raise UserError(f"--dropout {plan.dropout}: must be at least 0 and below 1")

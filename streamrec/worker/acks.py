@@ -118,7 +118,7 @@ class Acks:
             "an output was refused: stopping, acknowledging nothing over it", input=str(delivery.record), cause=repr(cause)
         )
         self._forget()
-        self._crash = asyncio.ensure_future(self._app.crash(DeliveryFailed(f"the output of {delivery.record}: {cause!r}")))
+        self._app.fail(DeliveryFailed(f"the output of {delivery.record}: {cause!r}"))
 
     def _forget(self) -> None:
         for queue in self._queues.values():

@@ -1,5 +1,6 @@
 """Makes a Faust app that can be trusted with events: raw bytes, at least once, nothing declared, nothing written to disk."""
 
+import asyncio
 from collections.abc import Awaitable
 from typing import Any
 from urllib.parse import quote
@@ -15,9 +16,19 @@ from streamrec.worker.record import Headers
 
 
 class App(faust.App):
-    """Faust's app, which makes no folder for tables that are kept in memory."""
+    """Faust's app, which can be told to stop for good, and makes no folder for tables that are kept in memory."""
 
     drain_timeout = 5.0
+    failure: BaseException | None = None
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self.failed = asyncio.Event()
+
+    def fail(self, failure: BaseException) -> None:
+        """Has `run_apps` stop the process, in order. `crash` would tear down what still has to commit."""
+        self.failure = self.failure or failure
+        self.failed.set()
 
     def _create_directories(self) -> None:
         pass
@@ -40,7 +51,7 @@ def make_app(
     drain_timeout: float = 5.0,
     delivery_timeout: float = 60.0,
     mended: bool = True,
-) -> faust.App:
+) -> App:
     """An app that reads and writes bytes.
 
     Args:

@@ -49,7 +49,7 @@ class Health:
             oldest = intake.acks.oldest()
             if oldest is not None and now - oldest.taken_at > self._patience:
                 reasons.append(f"{oldest.record} has waited {now - oldest.taken_at:.0f} s for its outputs")
-            if intake.app.crashed:
+            if intake.app.crashed or intake.app.failure:
                 reasons.append(f"{intake.app.conf.id}: failed")
         for partition, (due, since) in self._late_since.items():
             if now - since > self._patience:

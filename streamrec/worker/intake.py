@@ -7,6 +7,7 @@ import faust
 import structlog
 
 from streamrec.worker.acks import Acks, Delivery
+from streamrec.worker.app import App
 from streamrec.worker.reader import Connection
 from streamrec.worker.sentinel import Sentinel
 
@@ -30,7 +31,7 @@ class Intake:
 
     def __init__(
         self,
-        app: faust.App,
+        app: App,
         topics: Sequence[str],
         connection: Connection,
         body: Body,
@@ -54,7 +55,7 @@ class Intake:
             await self._body(self._deliveries(stream))
         except Exception as error:
             log.critical("an agent raised: stopping, acknowledging nothing over it", app=self.app.conf.id, exc_info=True)
-            await self.app.crash(error)
+            self.app.fail(error)
 
     async def _deliveries(self, stream: Any) -> AsyncIterator[Delivery]:
         async for record in self.sentinel.records(stream):

@@ -84,6 +84,10 @@ class Recovery(FaustRecovery):
 class TableManager(FaustTableManager):
     """Faust's table manager with the mended recovery: the setting ``TableManager=``."""
 
+    async def on_start(self) -> None:
+        await self._update_channels()  # Faust sleeps a second first; the conductor waits for the agents all the same
+        await self.recovery.start()
+
     @property
     def recovery(self) -> Any:
         if self._recovery is None:

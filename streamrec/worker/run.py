@@ -6,8 +6,9 @@ import signal
 from collections.abc import Awaitable, Sequence
 from typing import Any
 
-import faust
 import structlog
+
+from streamrec.worker.app import App
 
 log = structlog.get_logger(__name__)
 
@@ -16,7 +17,7 @@ class WorkerFailed(Exception):
     """An app stopped by itself. The cause is in the log and in ``__cause__``."""
 
 
-def run_apps(apps: Sequence[faust.App], *, beside: Sequence[Awaitable[Any]] = (), grace: float = 30.0) -> None:
+def run_apps(apps: Sequence[App], *, beside: Sequence[Awaitable[Any]] = (), grace: float = 30.0) -> None:
     """Runs the apps in one event loop; returns after SIGTERM or SIGINT, with everything confirmed committed.
 
     Args:
@@ -30,7 +31,7 @@ def run_apps(apps: Sequence[faust.App], *, beside: Sequence[Awaitable[Any]] = ()
     asyncio.run(serve(apps, beside=beside, grace=grace))
 
 
-async def serve(apps: Sequence[faust.App], *, beside: Sequence[Awaitable[Any]] = (), grace: float = 30.0) -> None:
+async def serve(apps: Sequence[App], *, beside: Sequence[Awaitable[Any]] = (), grace: float = 30.0) -> None:
     """`run_apps` inside a running loop."""
     stopped = asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -47,13 +48,15 @@ async def serve(apps: Sequence[faust.App], *, beside: Sequence[Awaitable[Any]] =
             task.cancel()
         results = await asyncio.gather(*starting, *companions, return_exceptions=True)
         watchdog.cancel()
-    failures = [app.crash_reason for app in apps if app.crash_reason] + [r for r in results if isinstance(r, Exception)]
+    failures = [failure for app in apps if (failure := app.failure or app.crash_reason)]
+    failures += [result for result in results if isinstance(result, Exception)]
     if failures:
         raise WorkerFailed(f"{type(failures[0]).__name__}: {failures[0]}") from failures[0]
 
 
-async def _first_end(stopped: asyncio.Event, apps: Sequence[faust.App], tasks: Sequence[asyncio.Future[Any]]) -> None:
-    events: list[Any] = [stopped, *(app._crashed for app in apps)]
+async def _first_end(stopped: asyncio.Event, apps: Sequence[App], tasks: Sequence[asyncio.Future[Any]]) -> None:
+    # _crashed: what Faust gives up by itself, such as a commit that fails for good
+    events: list[Any] = [stopped, *(app.failed for app in apps), *(app._crashed for app in apps)]
     ends = [asyncio.ensure_future(event.wait()) for event in events]
     try:
         pending: set[asyncio.Future[Any]] = {*ends, *tasks}

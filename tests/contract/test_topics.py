@@ -12,6 +12,7 @@ from streamrec.core.errors import UserError
 from streamrec.core.session import Position, SessionRules
 from streamrec.core.types import Event, Explanation, Item, Recommendation, Session
 from streamrec.core.wire import CONTENT_TYPES, EVENT_TYPES, MAX_RECORD_BYTES
+from streamrec.worker.output import MISROUTED
 
 TOPICS = Path(__file__).parents[2] / "topics"
 CONTRACTS = load_contracts(TOPICS)
@@ -105,6 +106,10 @@ def test_whatever_stands_on_an_input_topic_fits_into_dead_letters_with_its_heade
 def test_events_are_stamped_by_the_broker_because_the_skew_rule_trusts_that_clock():
     assert SessionRules().skew_ms > 0
     assert {CONTRACTS[name].config.get("message.timestamp.type") for name in EVENT_TYPES} == {"LogAppendTime"}
+
+
+def test_the_header_of_a_misrouted_event_is_the_workers():
+    assert {MISROUTED in CONTRACTS[name].headers for name in EVENT_TYPES} == {True}
 
 
 @each_contract

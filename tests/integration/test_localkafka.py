@@ -73,12 +73,16 @@ def test_the_probe_leaves_no_topic_behind():
 
 
 def test_nothing_acknowledged_is_lost_when_a_node_of_three_is_killed(kafka3, topic_prefix):
-    make_topic(kafka3, topic_prefix + "t")
-    produce(
-        kafka3, topic_prefix + "t", range(300), after=lambda n: kafka3.kill(leader(kafka3, topic_prefix + "t")) if n == 100 else 0
-    )
+    topic = topic_prefix + "t"
+    make_topic(kafka3, topic)
+
+    def kill_the_leader(n: int) -> None:
+        if n == 100:
+            kafka3.kill(leader(kafka3, topic))
+
+    produce(kafka3.bootstrap_servers, topic, range(300), after=kill_the_leader)
     assert len(kafka3.pids) == 2
-    assert sorted(set(consume(kafka3.bootstrap_servers, topic_prefix + "t", 300))) == list(range(300))
+    assert sorted(set(consume(kafka3.bootstrap_servers, topic, 300))) == list(range(300))
 
 
 def leader(kafka: LocalKafka, topic: str) -> int:
@@ -106,7 +110,6 @@ def test_the_others_serve_while_a_node_is_paused(kafka3, topic_prefix):
     make_topic(kafka3, topic_prefix + "t")
     paused = leader(kafka3, topic_prefix + "t")
     kafka3.pause(paused)
-    kafka3.wait_ready()
     # kafka-python waits half a minute for a silent broker if that is the one it happens to ask first.
     others = [address for node, address in enumerate(kafka3.bootstrap_servers.split(","), start=1) if node != paused]
     produce(others, topic_prefix + "t", range(20))
@@ -219,6 +222,25 @@ def base(cache: Path) -> Path:
 
 def command_line(pid: int) -> str:
     return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode()
+
+
+def test_up_says_the_address_and_ends_in_order_at_ctrl_c(tmp_path):
+    code = """if True:
+        import functools, pathlib, sys
+        from streamrec.localkafka.up import up
+
+        up(data_dir=pathlib.Path(sys.argv[1]), say=functools.partial(print, flush=True))
+    """
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    person = subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], env=env, stdout=subprocess.PIPE, text=True)
+    assert person.stdout
+    admin = KafkaAdminClient(bootstrap_servers=person.stdout.readline().strip())
+    assert len(admin.describe_cluster()["brokers"]) == 1
+    admin.close()
+    person.send_signal(signal.SIGINT)
+    assert person.wait() == 0
+    person.stdout.close()
+    assert (tmp_path / "node-1" / "data" / ".kafka_cleanshutdown").exists()
 
 
 MOMENTS = {

@@ -99,7 +99,11 @@ def test_a_name_is_said_as_it_is(name: str) -> None:
     assert f"“{name}”" in explained(OFTEN, items=(item("a", title=name),)).text
 
 
-@given(title=st.text(max_size=12), creator=st.text(min_size=1, max_size=12).filter(_shows), item_id=st.text(min_size=1, max_size=6))
+@given(
+    title=st.text(max_size=12),
+    creator=st.text(min_size=1, max_size=12).filter(_shows),
+    item_id=st.text(min_size=1, max_size=6).filter(_shows),
+)
 def test_every_sentence_can_be_read_back_to_its_evidence(title: str, creator: str, item_id: str) -> None:
     facts = {
         "often_after": Evidence(kind="often_after", item_id=item_id, event_id="e", count=3, window=5),

@@ -60,7 +60,7 @@ async def count(deliveries: AsyncIterator[Delivery]) -> None:
         output = event | {"partition": record.partition, "offset": record.offset, "count": session["count"], "pid": os.getpid()}
         sent = {
             "table": await table.write(record.partition, key, padded),
-            "output": await send(app, options["outputs"], record.key, json.dumps(output).encode()),
+            "output": await send(app, options["outputs"], key, json.dumps(output).encode(), partition=record.partition),
         }
         if event["id"] != options["hold"]:
             delivery.done(*(sent[name] for name in options["awaited"]))

@@ -1,0 +1,109 @@
+"""Holds what a worker put on the topics against what replay computes for the same events. It trusts the brokers' logs alone.
+
+A check that cannot fail proves nothing: tests drop, corrupt and repeat records and see it counted.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+from streamrec.build import Recommender
+from streamrec.core.pipeline import recommendation_id
+from streamrec.core.types import Explanation, Recommendation, Session
+from streamrec.core.wire import EVENT_TYPES, Format, decode, format_of
+from streamrec.eventlog.records import LogRecord
+from streamrec.replay.engine import Replay
+from streamrec.replay.order import as_recorded
+
+
+class Audit(NamedTuple):
+    """Counts, from the logs of all topics."""
+
+    events_in: int  # records on clicks and listens that call for a recommendation
+    recommendations: int  # different ones
+    superseded: int  # events without one, covered by a later recommendation of their user
+    events_lost: int  # events with neither
+    outputs_wrong: int  # sessions, recommendations and explanations that are not what replay computes, or unexplained
+    duplicates: int  # recommendations sent again
+    dead_letters: int  # different ones
+    dead_letters_missing: int  # unreadable records that are not there, or not with their bytes
+
+
+def audit(records: Iterable[LogRecord], recommender: Recommender, partitions: int, written_as: Format = "msgpack") -> Audit:
+    """Recomputes everything from the inputs in ``records`` and compares it with the outputs in them.
+
+    Args:
+        records: what all topics hold, each partition in the order of its offsets.
+        recommender: fresh: its catalogue is filled from the records.
+    """
+    by_topic: dict[str, list[LogRecord]] = defaultdict(list)
+    for record in records:
+        by_topic[record.topic].append(record)
+    inputs, catalogue_at = as_recorded([*by_topic["items"], *(r for t in EVENT_TYPES for r in by_topic[t]), *by_topic["sessions"]])
+    computed: dict[str, list[LogRecord]] = defaultdict(list)
+    for record in Replay(recommender, partitions, written_as, catalogue_at).run(inputs):
+        computed[record.topic].append(record)
+    sent = {_recommendation_id(record) for record in by_topic["recommendations"]}
+    superseded, lost = _unanswered(computed["sessions"], sent)
+    answers = {_recommendation_id(record): record.value for record in computed["recommendations"]}
+    reasons = {_explained_id(record): record.value for record in computed["explanations"]}
+    wrong = sum(answers.get(_recommendation_id(record)) != record.value for record in by_topic["recommendations"])
+    wrong += sum(reasons.get(_explained_id(record)) != record.value for record in by_topic["explanations"])
+    wrong += len(sent - {_explained_id(record) for record in by_topic["explanations"]})
+    wrong += _wrong_sessions(by_topic["sessions"], computed["sessions"])
+    dead, missing = _dead_letters(by_topic["dead-letters"], computed["dead-letters"])
+    return Audit(
+        events_in=len(answers),
+        recommendations=len(sent),
+        superseded=superseded,
+        events_lost=lost,
+        outputs_wrong=wrong,
+        duplicates=len(by_topic["recommendations"]) - len(sent),
+        dead_letters=dead,
+        dead_letters_missing=missing,
+    )
+
+
+def _unanswered(computed: Sequence[LogRecord], sent: set[str]) -> tuple[int, int]:
+    """Of the events without a recommendation, how many a later one of their user covers, and how many none does."""
+    superseded = lost = 0
+    covered: set[str] = set()  # users with a recommendation for a later session
+    counted: set[str] = set()
+    for record in reversed(computed):
+        session = decode(Session, record.value)
+        name = recommendation_id(session.trigger)
+        if name in sent:
+            covered.add(session.user_id)
+        elif name not in counted:
+            superseded += session.user_id in covered
+            lost += session.user_id not in covered
+        counted.add(name)
+    return superseded, lost
+
+
+def _wrong_sessions(found: Sequence[LogRecord], computed: Sequence[LogRecord]) -> int:
+    """Sessions that replay does not compute, and users whose newest session is another one."""
+    right = {record.value for record in computed}
+    newest_found = {record.key: record.value for record in found}
+    newest_right = {record.key: record.value for record in computed}
+    users = newest_found.keys() | newest_right.keys()
+    return sum(record.value not in right for record in found) + sum(newest_found.get(u) != newest_right.get(u) for u in users)
+
+
+def _dead_letters(found: Sequence[LogRecord], computed: Sequence[LogRecord]) -> tuple[int, int]:
+    kept = {_origin(record): (record.key, record.value) for record in found}
+    due = {_origin(record): (record.key, record.value) for record in computed}
+    return len(kept), sum(kept.get(origin) != content for origin, content in due.items())
+
+
+def _origin(record: LogRecord) -> tuple[bytes | None, ...]:
+    headers = dict(record.headers)
+    return tuple(headers.get(f"streamrec.dlq.{name}") for name in ("topic", "partition", "offset"))
+
+
+def _recommendation_id(record: LogRecord) -> str:
+    return decode(Recommendation, record.value, format_of(record.headers)).recommendation_id
+
+
+def _explained_id(record: LogRecord) -> str:
+    return decode(Explanation, record.value, format_of(record.headers)).recommendation_id

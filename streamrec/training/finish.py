@@ -1,0 +1,170 @@
+"""The end of a training: export the network, fit the scorer, count, and write the bundle."""
+
+import shutil
+from importlib.metadata import version
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors.torch import save
+
+import streamrec
+from streamrec.core.errors import UserError
+from streamrec.evaluation.protocols import Split
+from streamrec.evaluation.slates import KEPT, slates
+from streamrec.eventlog.dataset import Dataset
+from streamrec.serving.bundle import (
+    FILES,
+    MANIFEST,
+    DataRange,
+    FileEntry,
+    Manifest,
+    content_version,
+    pack_counts,
+    pack_items,
+    write_file,
+)
+from streamrec.serving.counting import (
+    WINDOW,
+    as_transitions,
+    count_interactions,
+    count_pairs,
+    recent_popularity,
+)
+from streamrec.serving.gptrec import GPTRec
+from streamrec.serving.relevance import FEATURES, UNFITTED, AdditiveScorer
+from streamrec.serving.runtime import instruction_set
+from streamrec.serving.transitions import Transitions
+from streamrec.training.checkpoint import Plan
+from streamrec.training.export import TOLERANCE, to_onnx
+from streamrec.training.fit import Slates, cross_fitted_scores, fit, ndcg
+from streamrec.training.lessons import Lessons
+from streamrec.training.network import Network
+
+LIBRARIES = ("numpy", "onnx", "onnxruntime", "safetensors", "torch", "transformers")
+VALIDATION = {
+    "leave-one-out": "each user's last interaction but one; seen by the scorer's fit, not by weights, transitions and popularity",
+    "time-split": "the newest 5 % before the test; seen by the scorer's fit, transitions and popularity, not by the weights",
+    "none": "the newest 5 %; seen by the scorer's fit, transitions and popularity, not by the weights",
+}
+
+
+def write_bundle(
+    network: Network, dataset: Dataset, parts: Split, lessons: Lessons, plan: Plan, keep: int, partial: Path, out: Path
+) -> Manifest:
+    """Writes the bundle into ``partial`` and, when it is whole, puts it in place of ``out``."""
+    onnx = to_onnx(network)
+    generator = GPTRec(onnx, lessons.vocabulary, plan.context, plan.threads)
+    _compare(network, generator)
+    judged = _slates(generator, _Counts(parts, parts.learned, lessons, keep), parts, lessons, plan)
+    weights = fit(judged)
+    counts = _Counts(parts, parts.counted, lessons, keep)
+    contents = {
+        "weights.safetensors": save(network.state_dict()),
+        "model.onnx": onnx,
+        "vocabulary.json": msgspec.json.encode(lessons.vocabulary.item_ids),
+        "items.jsonl.gz": pack_items(dataset.items),
+        "counts.safetensors": pack_counts(counts.transitions, counts.popularity, counts.interactions),
+        "scorer.json": msgspec.json.format(msgspec.json.encode(weights)),
+    }
+    folder = partial / "bundle"
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    files = {name: write_file(folder, name, contents[name]) for name in FILES}
+    before = np.zeros(judged.features.shape[2])
+    before[FEATURES.index("generator")] = 1
+    metrics = {"validation_slates": float(len(judged.hit))}
+    if len(judged.hit):
+        metrics["generator_ndcg@10"] = round(ndcg(judged.features @ before, judged.hit), 6)
+        metrics["scored_ndcg@10"] = round(ndcg(cross_fitted_scores(judged), judged.hit), 6)
+    manifest = _manifest(dataset, parts, plan, files, metrics)
+    write_file(folder, MANIFEST, msgspec.json.format(msgspec.json.encode(manifest)))
+    _replace(folder, out)
+    shutil.rmtree(partial)
+    return manifest
+
+
+def refuse_foreign(out: Path) -> None:
+    """Raises UserError where ``out`` holds something that is not a bundle: it would be lost."""
+    if out.exists() and not (out / MANIFEST).is_file() and not (out.is_dir() and not any(out.iterdir())):
+        raise UserError(f"{out}: exists and is no bundle; choose another --out")
+
+
+class _Counts:
+    """Transitions and popularity of some interactions."""
+
+    def __init__(self, parts: Split, of: NDArray[np.bool_], lessons: Lessons, keep: int) -> None:
+        size = len(lessons.vocabulary)
+        items = lessons.to_vocabulary[parts.items[of]]
+        self.transitions = as_transitions(count_pairs(parts.users[of], items, size), size, keep)
+        self.popularity = recent_popularity(lessons.to_vocabulary[parts.by_time(of)], size)
+        self.interactions = count_interactions(items, size)
+
+
+def _slates(generator: GPTRec, counts: _Counts, parts: Split, lessons: Lessons, plan: Plan) -> Slates:
+    """The validation targets with the candidates they would be found among."""
+    vocabulary = lessons.vocabulary
+    transitions = Transitions(vocabulary, counts.transitions, counts.popularity, counts.interactions, WINDOW)
+    scorer = AdditiveScorer(vocabulary, transitions, counts.popularity, UNFITTED)
+    # A protocol leaves out all that the user has had; what is served, all that the session remembers.
+    seen_within = KEPT if plan.holdout == "none" else None
+    made = list(slates(generator, scorer, counts.popularity, parts, lessons.slates, lessons.to_vocabulary, seen_within=seen_within))
+    width = min(max((len(slate.candidates) for slate in made), default=0), max(1, len(vocabulary) // 2))
+    made = [slate for slate in made if len(slate.candidates) >= width]
+    features = np.array([slate.features[:width] for slate in made]).reshape(len(made), width, len(FEATURES))
+    matches = np.array([slate.candidates[:width] == slate.target for slate in made], bool).reshape(len(made), width)
+    return Slates(features, np.where(matches.any(axis=1), matches.argmax(axis=1), -1) if width else np.empty(0, np.intp))
+
+
+def _manifest(dataset: Dataset, parts: Split, plan: Plan, files: dict[str, FileEntry], metrics: dict[str, float]) -> Manifest:
+    seen = parts.counted.copy()
+    seen[parts.validation] = True
+    times = parts.occurred_at[seen]
+    return Manifest(
+        schema_version=1,
+        version=content_version(files),
+        code=streamrec.__version__,
+        holdout=plan.holdout,  # type: ignore[arg-type]  # `split` has accepted it
+        validation=VALIDATION[plan.holdout],
+        data=DataRange(
+            sha256=dataset.sha256,
+            interactions=int(seen.sum()),
+            validation_targets=len(parts.validation),
+            first=int(times.min()),
+            last=int(times.max()),
+        ),
+        seed=plan.seed,
+        steps=plan.steps,
+        threads=plan.threads,
+        cpu=instruction_set(),
+        model={name: getattr(plan, name) for name in ("dim", "layers", "heads", "context", "dropout")},
+        window=WINDOW,
+        libraries={name: version(name) for name in LIBRARIES},
+        metrics=metrics,
+        files=files,
+    )
+
+
+@torch.no_grad()
+def _compare(network: Network, generator: GPTRec) -> None:
+    """Raises RuntimeError where the exported graph does not compute what the network computes."""
+    size, context = network.embeddings.shape[0], network.gpt2.config.n_positions
+    random = np.random.default_rng(0)
+    for length in {1, 2, context // 2, context}:
+        history = random.integers(0, size, length)
+        expected = network.log_probs(torch.from_numpy(history)[None], torch.tensor([length])).numpy()
+        error = float(np.abs(generator.log_probs([history.tolist()]) - expected).max())
+        if not error <= TOLERANCE * max(1.0, float(np.abs(expected).max())):
+            raise RuntimeError(f"the exported graph differs from the network by {error:.1e} on a history of {length}")
+
+
+def _replace(folder: Path, out: Path) -> None:
+    out.parent.mkdir(parents=True, exist_ok=True)
+    old = out.with_name(out.name + ".replaced")
+    shutil.rmtree(old, ignore_errors=True)
+    if out.exists():
+        out.rename(old)
+    folder.rename(out)
+    shutil.rmtree(old, ignore_errors=True)

@@ -1,0 +1,101 @@
+"""What a training holds in memory: the network, its running average, the best average so far, and the optimizer's state."""
+
+import copy
+import math
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from streamrec.serving.counting import recent_popularity
+from streamrec.training.batches import Batch
+from streamrec.training.checkpoint import Plan
+from streamrec.training.lessons import Lessons
+from streamrec.training.network import FullSoftmax, Network
+from streamrec.training.start import start_embeddings
+
+WEIGHT_DECAY = 0.01
+CLIP = 1.0  # of the gradient's norm
+AVERAGE = 0.99  # of the weights that are served: what each step keeps of the average
+
+
+class Learner:
+    """Learns batch by batch. The same plan and lessons start and go on the same way."""
+
+    def __init__(self, lessons: Lessons, plan: Plan) -> None:
+        torch.manual_seed(plan.seed)
+        size = len(lessons.vocabulary)
+        self.network = Network(
+            size, dim=plan.dim, layers=plan.layers, heads=plan.heads, context=plan.context, dropout=plan.dropout
+        ).train()
+        random = torch.Generator().manual_seed(plan.seed)
+        with torch.no_grad():
+            self.network.embeddings.copy_(start_embeddings(lessons.users, lessons.items, size, plan.dim, random))
+            popularity = recent_popularity(lessons.items, size, half_life=math.inf)
+            self.network.bias.copy_(torch.from_numpy(np.log(popularity)))
+        self._optimizer = torch.optim.AdamW(self.network.parameters(), betas=(0.9, 0.98), weight_decay=WEIGHT_DECAY, fused=True)
+        self.averaged = copy.deepcopy(self.network).eval().requires_grad_(False)
+        self.best = copy.deepcopy(self.averaged)
+        self._seed = plan.seed
+
+    def learn(self, batch: Batch, step: int, rate: float) -> float:
+        """One step; gives the batch's loss."""
+        # The dropout of each step has its own seed: a training that was taken up drops what an uninterrupted one drops.
+        torch.manual_seed(int(np.random.SeedSequence([self._seed, step]).generate_state(1)[0]))
+        targets = torch.from_numpy(batch.targets).flatten()
+        asked = targets >= 0
+        states = self.network(torch.from_numpy(batch.items)).flatten(0, 1)[asked]
+        loss: Tensor = FullSoftmax.apply(states, self.network.embeddings, self.network.bias, targets[asked])
+        self._optimizer.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        torch.nn.utils.clip_grad_norm_(self.network.parameters(), CLIP)
+        for group in self._optimizer.param_groups:
+            group["lr"] = rate
+        self._optimizer.step()
+        kept = min(AVERAGE, (step + 1) / (step + 10))  # of few steps at first, or the average would remember the start
+        with torch.no_grad():
+            torch._foreach_lerp_(list(self.averaged.parameters()), list(self.network.parameters()), 1 - kept)
+        return loss.item()
+
+    def keep_average(self) -> None:
+        """The average of now is the best so far."""
+        self.best.load_state_dict(self.averaged.state_dict())
+
+    @torch.no_grad()
+    def validate(self, lessons: Lessons) -> float:
+        """NDCG@10 of the average; what the user has had is left out, ties count against it."""
+        gains = []
+        for first in range(0, len(lessons.targets), 64):
+            histories = lessons.histories[first : first + 64]
+            lengths = torch.tensor([len(history) for history in histories])
+            items = torch.zeros(len(histories), int(lengths.max()), dtype=torch.int64)
+            for row, history in zip(items, histories, strict=True):
+                row[: len(history)] = torch.from_numpy(history)
+            answers = self.averaged.log_probs(items, lengths).numpy()
+            for log_probs, target, seen in zip(answers, lessons.targets[first:], lessons.seen[first:], strict=False):
+                log_probs[seen] = -np.inf
+                rank = (log_probs >= log_probs[target]).sum() if target >= 0 else math.inf
+                gains.append(1 / math.log2(rank + 1) if rank <= 10 else 0.0)
+        return float(np.mean(gains))
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Everything that goes into a checkpoint."""
+        found = {f"{kind}/{name}": tensor for kind, of in self._networks() for name, tensor in of.state_dict().items()}
+        for number, state in self._optimizer.state_dict()["state"].items():
+            found |= {f"optimizer/{number}/{name}": tensor for name, tensor in state.items()}
+        return found
+
+    def restore(self, tensors: dict[str, Tensor]) -> None:
+        """Takes up what `tensors` gave."""
+        for kind, of in self._networks():
+            of.load_state_dict({name: tensors[f"{kind}/{name}"] for name in of.state_dict()})
+        state: dict[int, Any] = {}
+        for path, tensor in tensors.items():
+            if path.startswith("optimizer/"):
+                _, number, name = path.split("/")
+                state.setdefault(int(number), {})[name] = tensor
+        self._optimizer.load_state_dict(self._optimizer.state_dict() | {"state": state})
+
+    def _networks(self) -> tuple[tuple[str, Network], ...]:
+        return ("network", self.network), ("averaged", self.averaged), ("best", self.best)

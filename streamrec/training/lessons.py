@@ -1,0 +1,73 @@
+"""What a split means for the network: token rows to learn from, and targets to be checked on."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from streamrec.core.errors import UserError
+from streamrec.evaluation.protocols import Split
+from streamrec.evaluation.slates import model_items, vocabulary_index
+from streamrec.eventlog.dataset import Dataset
+from streamrec.serving.vocabulary import Vocabulary
+from streamrec.training.batches import without_repeats_in_a_row
+
+MOST_TARGETS = 1000  # in a check during training
+MOST_SLATES = 4000  # for the scorer: its three weights do not need more
+
+
+@dataclass(frozen=True, eq=False)
+class Lessons:
+    """Indexes are of the vocabulary. ``histories`` and ``seen`` belong to ``targets``."""
+
+    vocabulary: Vocabulary
+    to_vocabulary: NDArray[np.int64]
+    users: NDArray[np.int32]  # of what is learned, repeats in a row left out
+    items: NDArray[np.int64]
+    targets: list[int]  # -1 where the vocabulary does not have it
+    histories: list[NDArray[np.int64]]
+    seen: list[NDArray[np.int64]]
+    slates: NDArray[np.int64]  # positions that the scorer is fitted on
+    seconds_to_finish: float  # a guess, of CPU time
+
+
+def make_lessons(dataset: Dataset, parts: Split, context: int, seed: int) -> Lessons:
+    """Prepares a training.
+
+    Raises:
+        UserError: nothing can be learned from this data.
+    """
+    known = np.unique(parts.items[parts.counted])
+    vocabulary = Vocabulary([dataset.item_ids[item] for item in known.tolist()])
+    to_vocabulary = vocabulary_index(dataset, vocabulary)
+    learned = np.flatnonzero(parts.learned)
+    learned = learned[without_repeats_in_a_row(parts.users[learned], parts.items[learned])]
+    users, items = parts.users[learned], to_vocabulary[parts.items[learned]]
+    if not (users[1:] == users[:-1]).any():
+        raise UserError(
+            "nothing to learn: what training may see holds no user with two different items in a row; "
+            "give more data, or another --holdout"
+        )
+    random = np.random.default_rng(seed)
+    after_something = parts.validation[parts.validation > parts.start[parts.validation]]
+    after_something = np.array([place for place in after_something if model_items(parts.history(place), to_vocabulary)], np.int64)
+    checked = _some(after_something, MOST_TARGETS, random)
+    return Lessons(
+        vocabulary=vocabulary,
+        to_vocabulary=to_vocabulary,
+        users=users,
+        items=items,
+        targets=to_vocabulary[parts.items[checked]].tolist(),
+        histories=[np.array(model_items(parts.history(place), to_vocabulary)[-context:]) for place in checked],
+        seen=[_known(to_vocabulary[parts.history(place)]) for place in checked],
+        slates=_some(after_something, MOST_SLATES, random),
+        seconds_to_finish=2 + 5e-6 * len(parts.items) + 2e-3 * min(len(after_something), MOST_SLATES),
+    )
+
+
+def _some(positions: NDArray[np.int64], most: int, random: np.random.Generator) -> NDArray[np.int64]:
+    return positions if len(positions) <= most else np.sort(random.choice(positions, most, replace=False))
+
+
+def _known(items: NDArray[np.int64]) -> NDArray[np.int64]:
+    return items[items >= 0]
