@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from random import Random
 from typing import NamedTuple
 
+from streamrec.build import Recommender
 from streamrec.core.errors import InvalidRecord
 from streamrec.core.intake import read_event, read_item
 from streamrec.core.session import Outcome, Position, SessionRules, update
@@ -34,7 +35,7 @@ class Life(NamedTuple):
     emitted: dict[tuple[str, str], list[bytes]]  # by user and topic
 
 
-def fresh(rules: SessionRules):  # type: ignore[no-untyped-def]
+def fresh(rules: SessionRules) -> Recommender:
     """A recommender that has read no items yet."""
     log = Counts({(a, b): 2 for a in NAMES for b in NAMES})
     return recommender(catalogue("a", "b"), pipeline(Uniform(NAMES), Linear({"c": 1.5}), log), rules)
@@ -67,7 +68,7 @@ def compacted(random: Random, sessions: list[LogRecord]) -> list[LogRecord]:
 
 
 class _Worker:
-    def __init__(self, made, rules: SessionRules) -> None:  # type: ignore[no-untyped-def]
+    def __init__(self, made: Recommender, rules: SessionRules) -> None:
         self._recommender = made
         self._rules = rules
         self._sessions: dict[str, Session] = {}

@@ -21,6 +21,7 @@ from streamrec.settings import Settings
 PROBE_SECONDS = 2.0  # for all brokers together
 BOOTSTRAP_MS = 2500
 REQUEST_MS = 10_000
+LOGIN_ERRORS = (kafka_errors.SaslAuthenticationFailedError, kafka_errors.UnsupportedSaslMechanismError)
 
 C = TypeVar("C")
 
@@ -99,7 +100,8 @@ def _open(client: Callable[..., C], settings: Settings, **options: Any) -> C:
         try:
             return client(bootstrap_timeout_ms=BOOTSTRAP_MS, **options)
         except kafka_errors.KafkaError as error:
-            cause = causes[0] if causes else error  # the last ones are its own time-outs
+            # A refused login may be logged only once among many lost connections; the last ones are its own time-outs.
+            cause = next((each for each in causes if isinstance(each, LOGIN_ERRORS)), causes[0] if causes else error)
             raise UserError(f"broker {settings.broker}: {_explain(cause, settings)}") from None
 
 
@@ -128,10 +130,12 @@ def _probe(settings: Settings, context: ssl.SSLContext | None) -> None:
 
 def _explain(error: Exception, settings: Settings) -> str:
     match error:
-        case kafka_errors.SaslAuthenticationFailedError() | kafka_errors.UnsupportedSaslMechanismError():
+        case kafka_errors.UnsupportedSaslMechanismError():
+            return f"it knows no {settings.sasl_mechanism}; set sasl_mechanism to one that it has"
+        case kafka_errors.SaslAuthenticationFailedError():
             return f"{settings.sasl_mechanism} login of {settings.sasl_username!r} refused; check sasl_username and its password"
         case kafka_errors.AuthorizationError():
-            return f"{_words(error)}: {settings.sasl_username or 'an anonymous user'!r} is not allowed to; grant it by an ACL"
+            return f"{settings.sasl_username or 'an anonymous user'} is not allowed to ({_words(error)}); grant it by an ACL"
         case kafka_errors.IllegalSaslStateError():
             return f"no SASL there; check the port and security_protocol {settings.security_protocol}"
         case kafka_errors.IncompatibleBrokerVersion():
@@ -140,6 +144,9 @@ def _explain(error: Exception, settings: Settings) -> str:
             return "no such topic; run `streamrec topics apply`"
         case kafka_errors.MessageSizeTooLargeError():
             return "a record is larger than its topic's max.message.bytes"
+        case kafka_errors.KafkaConnectionError() if settings.security_protocol.startswith("SASL"):  # its answer may be lost
+            login = f"{settings.sasl_mechanism} login of {settings.sasl_username!r}"
+            return f"it closes the connection at the {login}; check user, password, sasl_mechanism and security_protocol"
         case kafka_errors.KafkaConnectionError() | kafka_errors.InvalidReceiveError():
             return f"it closes the connection ({_words(error)}); is it a Kafka that speaks {settings.security_protocol}?"
         case kafka_errors.KafkaTimeoutError() | kafka_errors.RequestTimedOutError():

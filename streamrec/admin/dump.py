@@ -52,7 +52,8 @@ def partitions_of(consumer: KafkaConsumer, settings: Settings, topics: Sequence[
         topic = settings.topic_prefix + name
         numbers = consumer.partitions_for_topic(topic)
         if not numbers:
-            raise UserError(f"broker {settings.broker}: no topic {topic}; check the name, or run `streamrec topics apply`")
+            seen = f" that {settings.sasl_username} may read" if settings.sasl_username else ""
+            raise UserError(f"broker {settings.broker}: no topic {topic}{seen}; run `streamrec topics apply` or see to the ACLs")
         found.extend(TopicPartition(topic, number) for number in sorted(numbers))
     return found
 

@@ -9,6 +9,7 @@ import numpy as np
 from kafka import KafkaProducer
 
 from streamrec.admin.client import broker_errors, connect, connect_producer
+from streamrec.admin.topics import describe
 from streamrec.core.errors import UserError
 from streamrec.core.types import Message
 from streamrec.core.wire import EVENT_TYPES, encode
@@ -113,6 +114,7 @@ class _Sent:
 def _require_topics(settings: Settings, names: list[str]) -> None:
     wanted = [settings.topic_prefix + name for name in names]
     with broker_errors(settings, "looking for topics"), connect(settings) as admin:
-        missing = [each["name"] for each in admin.describe_topics(wanted) if not each["partitions"]]
+        found = describe(admin, wanted)
+        missing = [name for name in wanted if name not in found]
     if missing:
         raise UserError(f"broker {settings.broker}: no topic {', '.join(missing)}; run `streamrec topics apply` first")

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, Literal, NamedTuple
 
 from kafka import KafkaAdminClient
+from kafka import errors as kafka_errors
 from kafka.admin import ConfigResource, ConfigResourceType
 
 from streamrec.admin.client import broker_errors, connect
@@ -80,7 +81,7 @@ def apply(settings: Settings, replicas: int | None = None) -> list[Action]:
 def _differences(
     admin: KafkaAdminClient, contracts: dict[str, TopicContract], prefix: str, replicas: int | None
 ) -> Iterator[Difference]:
-    found = _describe(admin, [prefix + name for name in contracts])
+    found = _look(admin, [prefix + name for name in contracts])
     replicas = replicas or _default_replicas(admin)
     for contract in contracts.values():
         topic = prefix + contract.name
@@ -99,26 +100,42 @@ def _differences(
             yield Difference(topic, "min.insync.replicas", "2", str(config["min.insync.replicas"]))
 
 
-def _describe(admin: KafkaAdminClient, topics: list[str]) -> dict[str, _Found]:
-    described = [each for each in admin.describe_topics(topics) if each["partitions"]]
+def describe(admin: KafkaAdminClient, topics: list[str]) -> dict[str, dict[str, Any]]:
+    """What the broker says of each of these topics that exists; one that may not be seen is an error, not a missing one."""
+    found = {}
+    for each in admin.describe_topics(topics):
+        error = kafka_errors.for_code(each["error_code"])
+        if error is kafka_errors.NoError:
+            found[each["name"]] = each
+        elif error is not kafka_errors.UnknownTopicOrPartitionError:
+            raise error(each["name"])
+    return found
+
+
+def _look(admin: KafkaAdminClient, topics: list[str]) -> dict[str, _Found]:
+    described = describe(admin, topics)
     if not described:
         return {}
-    resources = [ConfigResource(ConfigResourceType.TOPIC, each["name"]) for each in described]
-    configs = admin.describe_configs(resources, config_filter="all")["topic"]
-    return {
-        each["name"]: _Found(
-            partitions=len(each["partitions"]),
-            replicas=min(len(partition["replica_nodes"]) for partition in each["partitions"]),
-            config={name: entry["value"] for name, entry in configs[each["name"]].items()},
+    resources = [ConfigResource(ConfigResourceType.TOPIC, topic) for topic in described]
+    found = {}
+    for topic, config in admin.describe_configs(resources, config_filter="all")["topic"].items():
+        if not config:  # kafka-python drops the error
+            raise kafka_errors.TopicAuthorizationFailedError(f"DescribeConfigs on {topic}")
+        partitions = described[topic]["partitions"]
+        found[topic] = _Found(
+            partitions=len(partitions),
+            replicas=min(len(partition["replica_nodes"]) for partition in partitions),
+            config={name: entry["value"] for name, entry in config.items()},
         )
-        for each in described
-    }
+    return found
 
 
 def _default_replicas(admin: KafkaAdminClient) -> int:
+    """What the cluster gives where nobody says; 1, which every topic has, where it does not tell us."""
     broker = str(admin.describe_cluster()["brokers"][0]["broker_id"])
     configs = admin.describe_configs([ConfigResource(ConfigResourceType.BROKER, broker)], config_filter="all")
-    return int(configs["broker"][broker]["default.replication.factor"]["value"])
+    told = configs["broker"][broker].get("default.replication.factor")
+    return int(told["value"]) if told else 1
 
 
 def _refuse_other_partitions(differences: list[Difference], contracts: dict[str, TopicContract], prefix: str) -> None:

@@ -1,1 +1,136 @@
 """The verbs about models: train, evaluate."""
+
+import time
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import msgspec
+import typer
+from rich.table import Table
+
+from streamrec.cli.output import people, print_json, progress_bar
+from streamrec.core.errors import UserError
+
+
+class Holdout(StrEnum):
+    """What training may not see; see `evaluate`."""
+
+    NONE = "none"
+    LEAVE_ONE_OUT = "leave-one-out"
+    TIME_SPLIT = "time-split"
+
+
+class Protocol(StrEnum):
+    """What a bundle is asked."""
+
+    LEAVE_ONE_OUT = "leave-one-out"
+    TIME_SPLIT = "time-split"
+
+
+Data = Annotated[Path, typer.Argument(help="A data set: a folder with events.* and items.*")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
+
+
+def train(
+    data: Data,
+    out: Annotated[Path, typer.Option(help="The bundle's folder. A training that was killed goes on where it stood.")],
+    minutes: Annotated[
+        float | None, typer.Option(min=0.05, help="CPU minutes, from load to export; 3 where nothing is given.")
+    ] = None,
+    steps: Annotated[
+        int | None, typer.Option(min=1, help="Instead of minutes: the same steps and seed give the same bytes.")
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0)] = 0,
+    holdout: Annotated[Holdout, typer.Option(help="What to withhold for `evaluate`; none is for production.")] = Holdout.NONE,
+    dim: Annotated[int, typer.Option(min=8, help="Width of the model.")] = 128,
+    as_json: AsJson = False,
+) -> None:
+    """Train a bundle: the GPTRec model, the transitions, and the relevance scorer's weights."""
+    started = time.process_time()
+    if minutes is not None and steps is not None:
+        raise UserError("--minutes and --steps exclude each other; give one")
+    _require_torch()
+    from streamrec.eventlog.dataset import read_dataset
+    from streamrec.training.train import Progress
+    from streamrec.training.train import train as learn
+
+    dataset = read_dataset(data)
+    with progress_bar() as progress:
+        bar = progress.add_task("training", total=None)
+
+        def show(at: Progress) -> None:
+            ndcg = f", validation NDCG@10 {at.ndcg:.4f}" if at.ndcg is not None else ""
+            progress.update(bar, completed=at.step, total=at.steps, description=f"loss {at.loss:.3f}{ndcg}")
+
+        trained = learn(
+            dataset,
+            out,
+            minutes=minutes if minutes is not None or steps is not None else 3.0,
+            steps=steps,
+            seed=seed,
+            holdout=holdout.value,
+            dim=dim,
+            spent=time.process_time() - started,
+            progress=show,
+        )
+    manifest = trained.manifest
+    if as_json:
+        print_json(
+            {**msgspec.to_builtins(manifest), "resumed_at": trained.resumed_at, "cpu_minutes": round(trained.cpu_minutes, 2)}
+        )
+        return
+    resumed = f", taken up at step {trained.resumed_at}" if trained.resumed_at else ""
+    people.print(f"bundle {manifest.version} in {out}: {manifest.steps} steps, {trained.cpu_minutes:.1f} CPU minutes{resumed}")
+    for name, value in manifest.metrics.items():
+        people.print(f"  {name} {value:.4f}")
+
+
+def evaluate(
+    bundle: Annotated[Path, typer.Argument(help="The bundle's folder.")],
+    data: Data,
+    protocol: Annotated[
+        Protocol, typer.Option(help="The bundle must have been trained with the same --holdout.")
+    ] = Protocol.LEAVE_ONE_OUT,
+    as_json: AsJson = False,
+) -> None:
+    """Ask a bundle what its training did not see: every item ranked, seen ones left out, ties counted against it."""
+    from streamrec.evaluation.evaluate import Report
+    from streamrec.evaluation.evaluate import evaluate as ask
+    from streamrec.eventlog.dataset import read_dataset
+    from streamrec.serving.bundle import load_bundle
+
+    dataset = read_dataset(data)
+    with progress_bar() as progress:
+        bar = progress.add_task(protocol.value, total=None)
+        report: Report = ask(
+            load_bundle(bundle),
+            dataset,
+            protocol.value,
+            progress=lambda done, targets: progress.update(bar, completed=done, total=targets),
+        )
+    as_dict: dict[str, Any] = msgspec.to_builtins(report)
+    if as_json:
+        print_json(as_dict)
+    else:
+        _print_report(as_dict)
+
+
+def _require_torch() -> None:
+    try:
+        import torch  # noqa: F401
+        import transformers  # noqa: F401
+    except ImportError as error:
+        raise UserError(f"training needs {error.name}: install `streamrec[train]`, or run `make setup`") from None
+
+
+def _print_report(report: dict[str, Any]) -> None:
+    title = f"{report['protocol']}: {report['targets']} targets of {report['users']} users, all {report['items']} items ranked"
+    rows = {"served (generator + scorer)": report["model"], "generator alone": report["generator"], **report["baselines"]}
+    names = [name for name, value in report["model"].items() if not isinstance(value, list | tuple)]
+    table = Table("", *names, title=title)
+    for name, metrics in rows.items():
+        table.add_row(name, *("" if metrics[each] is None else f"{metrics[each]:.4f}" for each in names))
+    people.print(table)
+    low, high = report["model"]["ndcg@10_interval"]
+    people.print(f"NDCG@10 of what is served: 95 % between {low:.4f} and {high:.4f}; skipped: {report['skipped']}")

@@ -5,6 +5,7 @@ import typer
 from streamrec import __version__
 from streamrec.cli import admin, stream
 from streamrec.cli.demo import demo
+from streamrec.cli.model import evaluate, train
 
 app = typer.Typer(
     name="streamrec",
@@ -28,7 +29,7 @@ def _options(
     """Kafka events in, recommendations and explanations out."""
 
 
-for verb in (demo, stream.replay, stream.worker, stream.produce, stream.tail):
+for verb in (demo, train, evaluate, stream.replay, stream.worker, stream.produce, stream.tail):
     app.command()(verb)
 app.command("settings")(admin.show_settings)
 app.add_typer(admin.topics)

@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 
 from streamrec.core.errors import UserError
 from streamrec.evaluation.metrics import MISSED, TOP, Metrics, Tally, rank_of
-from streamrec.evaluation.protocols import Split, split
-from streamrec.evaluation.slates import KEPT, Slate, slates, vocabulary_index
+from streamrec.evaluation.protocols import KEPT, Split, split
+from streamrec.evaluation.slates import Slate, slates, vocabulary_index
 from streamrec.eventlog.dataset import Dataset
 from streamrec.serving.bundle import Bundle
 from streamrec.serving.counting import as_transitions, count_interactions, count_pairs, recent_popularity

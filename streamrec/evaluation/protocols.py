@@ -7,9 +7,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamrec.core.errors import UserError
+from streamrec.core.session import SessionRules
 from streamrec.eventlog.dataset import Dataset
 
 Holdout = Literal["none", "leave-one-out", "time-split"]
+KEPT = SessionRules().max_history  # interactions that a session remembers
 TIME_SPLIT = 0.8  # of the interactions come before the test
 VALIDATION = 0.05  # of what training may see, the newest part
 
@@ -31,11 +33,17 @@ class Split:
     counted: NDArray[np.bool_]
     validation: NDArray[np.int64]
     test: NDArray[np.int64]
+    memory: int | None  # so many of the last interactions count as had, all where None
     skipped: dict[str, int]  # what was left out of the test, by reason
 
     def history(self, position: int) -> NDArray[np.int32]:
         """The items that the user had before."""
         return self.items[self.start[position] : position]
+
+    def had(self, position: int) -> NDArray[np.int32]:
+        """Those of them that are not to be recommended again."""
+        history = self.history(position)
+        return history if self.memory is None else history[-self.memory :]
 
     def by_time(self, mask: NDArray[np.bool_]) -> NDArray[np.int32]:
         """The items of the interactions in ``mask``, in the order of the data set."""
@@ -48,7 +56,7 @@ def split(dataset: Dataset, holdout: Holdout) -> Split:
     - ``leave-one-out``: each user's last interaction is the test, the one before it the validation. Users with fewer than
       three are only learned from, and counted.
     - ``time-split``: everything from the time of the 80 % interaction on is the test; the newest 5 % before it the validation.
-    - ``none``: the newest 5 % are the validation.
+    - ``none``: the newest 5 % are the validation, asked as things are served: what a session no longer remembers may come again.
 
     What the validation holds is never learned by the model's weights. Without a test by user it is counted, though:
     popularity that ends days before it is asked for would be of little use.
@@ -77,7 +85,8 @@ def split(dataset: Dataset, holdout: Holdout) -> Split:
             raise UserError("time-split: the first 80 % of the interactions have one time; nothing is left to learn from")
         validation = counted & (occurred_at >= _time_of(1 - VALIDATION, occurred_at[counted]))
         learned = counted & ~validation
-    again = _had_before(users, items)
+    memory = KEPT if holdout == "none" else None
+    again = _had_before(users, items, len(items) if memory is None else memory)
     skipped["targets_already_seen"] = int((test & again).sum())
     return Split(
         users=users,
@@ -89,6 +98,7 @@ def split(dataset: Dataset, holdout: Holdout) -> Split:
         counted=counted,
         validation=np.flatnonzero(validation & ~again),
         test=np.flatnonzero(test & ~again),
+        memory=memory,
         skipped=skipped,
     )
 
@@ -99,8 +109,10 @@ def _time_of(part: float, occurred_at: NDArray[np.int64]) -> np.int64:
     return time
 
 
-def _had_before(users: NDArray[np.int32], items: NDArray[np.int32]) -> NDArray[np.bool_]:
-    order = np.lexsort((items, users))
+def _had_before(users: NDArray[np.int32], items: NDArray[np.int32], within: int) -> NDArray[np.bool_]:
+    """Which interactions repeat one of the user's last ``within``."""
+    order = np.lexsort((items, users))  # stable: the places of one user and item stay in order
+    same = (users[order][1:] == users[order][:-1]) & (items[order][1:] == items[order][:-1])
     again = np.zeros(len(users), bool)
-    again[order[1:]] = (users[order][1:] == users[order][:-1]) & (items[order][1:] == items[order][:-1])
+    again[order[1:]] = same & (np.diff(order) <= within)
     return again

@@ -9,16 +9,15 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from streamrec.core.session import SessionRules
-from streamrec.evaluation.protocols import Split
+from streamrec.core.pipeline import SlateRules
+from streamrec.evaluation.protocols import KEPT, Split
 from streamrec.eventlog.dataset import Dataset
 from streamrec.serving.gptrec import GPTRec
 from streamrec.serving.relevance import AdditiveScorer
 from streamrec.serving.topk import best
 from streamrec.serving.vocabulary import Vocabulary
 
-CANDIDATES = 100  # judged for a slate, as core.pipeline.SlateRules has it
-KEPT = SessionRules().max_history  # interactions that a session remembers
+CANDIDATES = SlateRules().candidates  # judged for a slate, besides what the session holds
 AT_ONCE = 64
 
 
@@ -45,14 +44,11 @@ def slates(
     split: Split,
     positions: NDArray[np.int64],
     to_vocabulary: NDArray[np.int64],
-    *,
-    seen_within: int | None = None,
 ) -> Iterator[Slate]:
     """A slate for each position, given what its user did before.
 
     Args:
         popularity: what is proposed to a user of whom nothing is known, as the ladder's last rung does.
-        seen_within: only so many of the last interactions count as seen; all of them where None.
     """
     items = to_vocabulary[split.items]
     for first in range(0, len(positions), AT_ONCE):
@@ -63,11 +59,14 @@ def slates(
         if known:
             answers[known] = generator.log_probs([histories[place] for place in known])
         for position, history, log_probs in zip(asked.tolist(), histories, answers, strict=True):
-            since = split.start[position] if seen_within is None else max(split.start[position], position - seen_within)
-            seen = items[since:position]
+            past = items[split.start[position] : position]
+            forgotten, kept = past[:-KEPT], past[-KEPT:]
             unseen = np.ones(len(log_probs), bool)
-            unseen[seen[seen >= 0]] = False
-            proposed = best(np.where(unseen, log_probs, -np.inf), min(CANDIDATES, int(unseen.sum())))
+            if split.memory is None:
+                unseen[forgotten[forgotten >= 0]] = False
+            ranked = best(np.where(unseen, log_probs, -np.inf), min(CANDIDATES + len(kept), int(unseen.sum())))
+            unseen[kept[kept >= 0]] = False
+            proposed = ranked[unseen[ranked]]
             features = scorer.features(history, proposed, log_probs[proposed])
             yield Slate(position, int(items[position]), log_probs, unseen, proposed, features)
 

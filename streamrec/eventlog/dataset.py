@@ -105,7 +105,7 @@ def read_dataset(folder: Path) -> Dataset:
     place = {item_id: index for index, item_id in enumerate(item_ids)}
     item_index = np.array([place[item_id] for item_id in known.index], np.int32)
     joined[0], joined[1] = user_index[joined[0]], item_index[joined[1]]
-    extras = {name: [column[row] for row in by_time.tolist()] for name, column in extras.items()}
+    extras = {name: [column[row] for row in by_time.tolist()] for name, column in extras.items() if set(column) != {None}}
     return _assemble(user_ids, item_ids, tuple(column[by_time] for column in joined), extras, items)
 
 

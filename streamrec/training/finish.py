@@ -13,7 +13,7 @@ from safetensors.torch import save
 import streamrec
 from streamrec.core.errors import UserError
 from streamrec.evaluation.protocols import Split
-from streamrec.evaluation.slates import KEPT, slates
+from streamrec.evaluation.slates import CANDIDATES, slates
 from streamrec.eventlog.dataset import Dataset
 from streamrec.serving.bundle import (
     FILES,
@@ -108,14 +108,12 @@ def _slates(generator: GPTRec, counts: _Counts, parts: Split, lessons: Lessons, 
     vocabulary = lessons.vocabulary
     transitions = Transitions(vocabulary, counts.transitions, counts.popularity, counts.interactions, WINDOW)
     scorer = AdditiveScorer(vocabulary, transitions, counts.popularity, UNFITTED)
-    # A protocol leaves out all that the user has had; what is served, all that the session remembers.
-    seen_within = KEPT if plan.holdout == "none" else None
-    made = list(slates(generator, scorer, counts.popularity, parts, lessons.slates, lessons.to_vocabulary, seen_within=seen_within))
-    width = min(max((len(slate.candidates) for slate in made), default=0), max(1, len(vocabulary) // 2))
+    made = list(slates(generator, scorer, counts.popularity, parts, lessons.slates, lessons.to_vocabulary))
+    width = min(CANDIDATES, max(1, len(vocabulary) // 2))  # of a few items, who has had most of them has no whole slate
     made = [slate for slate in made if len(slate.candidates) >= width]
     features = np.array([slate.features[:width] for slate in made]).reshape(len(made), width, len(FEATURES))
     matches = np.array([slate.candidates[:width] == slate.target for slate in made], bool).reshape(len(made), width)
-    return Slates(features, np.where(matches.any(axis=1), matches.argmax(axis=1), -1) if width else np.empty(0, np.intp))
+    return Slates(features, np.where(matches.any(axis=1), matches.argmax(axis=1), -1))
 
 
 def _manifest(dataset: Dataset, parts: Split, plan: Plan, files: dict[str, FileEntry], metrics: dict[str, float]) -> Manifest:

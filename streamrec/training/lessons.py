@@ -59,7 +59,7 @@ def make_lessons(dataset: Dataset, parts: Split, context: int, seed: int) -> Les
         items=items,
         targets=to_vocabulary[parts.items[checked]].tolist(),
         histories=[np.array(model_items(parts.history(place), to_vocabulary)[-context:]) for place in checked],
-        seen=[_known(to_vocabulary[parts.history(place)]) for place in checked],
+        seen=[_known(to_vocabulary[parts.had(place)]) for place in checked],
         slates=_some(after_something, MOST_SLATES, random),
         seconds_to_finish=2 + 5e-6 * len(parts.items) + 2e-3 * min(len(after_something), MOST_SLATES),
     )

@@ -55,10 +55,6 @@ class Consumer(driver.Consumer):
             self._confirmed[message.tp] = message.offset + 1
         self.ack(message)
 
-    def forget(self, message: Any) -> None:
-        """The message will not be done here: nobody need wait for it, and it is not committed."""
-        self.ack(message)
-
     def ack(self, message: Any) -> bool:
         if message.acked:
             return False
@@ -81,6 +77,10 @@ class Consumer(driver.Consumer):
         self._confirmed.clear()
         # a queue that was full would otherwise un-pause its partition in the middle of the next recovery
         self._buffered_partitions.clear()
+
+    async def on_partitions_assigned(self, assigned: set[TP], generation_id: int = 0) -> None:
+        self._confirmed.clear()  # confirmed between the two, of the old assignment
+        await super().on_partitions_assigned(assigned, generation_id)
 
     async def perform_seek(self) -> None:
         await super().perform_seek()

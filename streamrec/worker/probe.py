@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 from aiokafka.cluster import ClusterMetadata
 from aiokafka.conn import create_conn
-from aiokafka.errors import KafkaError, SaslAuthenticationFailed, UnsupportedSaslMechanismError
+from aiokafka.errors import KafkaConnectionError, KafkaError, SaslAuthenticationFailed, UnsupportedSaslMechanismError
 from aiokafka.helpers import create_ssl_context
 from aiokafka.protocol.metadata import MetadataRequest
 
@@ -84,6 +84,8 @@ def _cause(error: BaseException, connection: Connection) -> str:
         return "connection refused; start the broker or check the setting broker"
     if isinstance(error, TimeoutError):
         return f"no answer within {SECONDS:.0f} s; check the settings broker and security_protocol"
+    if isinstance(error, KafkaConnectionError):
+        return "it closed the connection; check the settings broker and security_protocol"
     return f"{error}; check the settings broker and security_protocol"
 
 

@@ -209,7 +209,7 @@ def test_tail_shows_both_formats_and_only_the_user_asked_for(applied: Settings, 
 
 def test_tail_without_a_past_shows_what_comes_and_ends_when_told(applied: Settings, producer: KafkaProducer):
     send(producer, applied, "clicks", b"old", key=b"u1")
-    shown = tail("clicks", applied, seconds=8)
+    shown = tail("clicks", applied, seconds=5)
     found: list[LogRecord] = []
     follower = Thread(target=lambda: found.extend(shown))
     follower.start()

@@ -50,6 +50,8 @@ def test_closing_ends_the_child_and_removes_the_scratch_folder(guarded):
 def test_a_paused_child_ends_too(guarded):
     pid = run(guarded, "sleep", "600")
     guarded.send("child", signal.SIGSTOP)
+    while ") T " not in Path(f"/proc/{pid}/stat").read_text():
+        time.sleep(0.02)
     guarded.close()
     gone(pid)
 

@@ -5,8 +5,8 @@ import pytest
 
 from streamrec.core.deadletters import dead_letter_headers
 from streamrec.core.errors import InvalidRecord
-from streamrec.core.intake import read_event, read_item
-from streamrec.core.wire import encode
+from streamrec.core.intake import Headers, read_event, read_item
+from streamrec.core.wire import MAX_RECORD_BYTES, encode
 from tests.make import event, item, position
 
 JSON = (("content-type", b"application/json"),)
@@ -46,6 +46,28 @@ def test_a_key_as_long_as_kafka_allows_makes_no_long_header() -> None:
     with pytest.raises(InvalidRecord) as caught:
         read_item(b"x" * 1_000_000, encode(item("a")), ())
     assert len(caught.value.detail) <= 300
+
+
+def test_the_largest_record_is_read() -> None:
+    blanks = MAX_RECORD_BYTES - len(encode(event(), "json"))
+    assert read_event("listens", encode(event(), "json") + b" " * blanks, JSON) == event()
+
+
+@pytest.mark.parametrize(
+    ("value", "headers"), [(b'{"x":' + b"[" * 5000 + b"]" * 5000 + b"}", JSON), (b"\x81\xa1x" + b"\x91" * 5000 + b"\x01", ())]
+)
+def test_a_record_too_deep_to_read_is_unreadable(value: bytes, headers: Headers) -> None:
+    with pytest.raises(InvalidRecord) as caught:
+        read_event("listens", value, headers)
+    assert caught.value.reason == "unreadable"
+
+
+def test_a_detail_is_one_short_line_whatever_the_record_says() -> None:
+    with pytest.raises(InvalidRecord) as caught:
+        read_event("listens", msgspec.json.encode({"schema_version": "\n x" * 10_000}), JSON)
+    assert caught.value.reason == "unknown_version"
+    assert len(caught.value.detail) <= 300
+    assert "\n" not in InvalidRecord("invalid", "a\nb").detail
 
 
 def test_a_dead_letter_says_where_it_came_from_and_why() -> None:

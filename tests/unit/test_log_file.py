@@ -178,6 +178,10 @@ def damage(path: Path) -> None:
     path.write_bytes(whole)
 
 
+def no_blocks(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:10] + b"\xff" * 20)  # a whole header, and then nothing that deflate knows
+
+
 def cut(path: Path) -> None:
     path.write_bytes(path.read_bytes()[:-20])
 
@@ -191,7 +195,7 @@ def a_folder(path: Path) -> None:
     path.mkdir()
 
 
-@pytest.mark.parametrize("spoil", [damage, cut, not_compressed, Path.unlink, a_folder])
+@pytest.mark.parametrize("spoil", [damage, no_blocks, cut, not_compressed, Path.unlink, a_folder])
 def test_a_file_that_cannot_be_read_is_named(tmp_path: Path, spoil: Any) -> None:
     path = tmp_path / "log.jsonl.gz"
     write_log([record(event(str(n)), position(n)) for n in range(50)], path)
@@ -207,4 +211,5 @@ def test_equal_records_give_equal_files(tmp_path: Path) -> None:
         write_log(made, tmp_path / name)
     assert (tmp_path / "a.jsonl").read_bytes() == (tmp_path / "b.jsonl").read_bytes()
     assert (tmp_path / "a.jsonl.gz").read_bytes() == (tmp_path / "b.jsonl.gz").read_bytes()
+    assert (tmp_path / "a.jsonl.gz").read_bytes()[3:8] == bytes(5)  # neither a name nor a time in the header
     assert gzip.decompress((tmp_path / "a.jsonl.gz").read_bytes()) == (tmp_path / "a.jsonl").read_bytes()

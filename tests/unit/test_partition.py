@@ -4,7 +4,6 @@ import pytest
 from aiokafka.partitioner import DefaultPartitioner
 from hypothesis import given
 from hypothesis import strategies as st
-from kafka.cluster import ClusterMetadata
 from kafka.partitioner.default import DefaultPartitioner as PythonPartitioner
 
 from streamrec.eventlog.partition import partition_of
@@ -20,21 +19,20 @@ JAVA = {
 }
 
 
-class Cluster(ClusterMetadata):
+class Cluster:
     """A cluster of one topic."""
 
     def __init__(self, partitions: int) -> None:
-        super().__init__()
-        self._partitions_of_it = set(range(partitions))
+        self._partitions = set(range(partitions))
 
-    def topics(self, exclude_internal_topics: bool = True) -> set[str]:
+    def topics(self) -> set[str]:
         return {"clicks"}
 
     def partitions_for_topic(self, topic: str) -> set[int]:
-        return self._partitions_of_it
+        return self._partitions
 
     def available_partitions_for_topic(self, topic: str) -> set[int]:
-        return self._partitions_of_it
+        return self._partitions
 
 
 @pytest.mark.parametrize("user_id", JAVA)

@@ -1,0 +1,289 @@
+"""Training for real, on a few hundred made-up events: what must be the same, what must survive, and what is refused."""
+
+import json
+import multiprocessing
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch", reason="the extra train is not installed")
+
+from streamrec.core.catalogue import Catalogue  # noqa: E402
+from streamrec.core.errors import GeneratorFailed, UserError  # noqa: E402
+from streamrec.core.generate import Ladder  # noqa: E402
+from streamrec.core.pipeline import Pipeline, SlateRules  # noqa: E402
+from streamrec.core.types import Interaction, Session, Trigger, Versions  # noqa: E402
+from streamrec.evaluation.evaluate import Report, evaluate  # noqa: E402
+from streamrec.eventlog.dataset import Dataset, read_dataset  # noqa: E402
+from streamrec.serving.bundle import Bundle, load_bundle  # noqa: E402
+from streamrec.serving.gptrec import GPTRec  # noqa: E402
+from streamrec.serving.vocabulary import Vocabulary  # noqa: E402
+from streamrec.training.export import to_onnx  # noqa: E402
+from streamrec.training.network import FullSoftmax, Network  # noqa: E402
+from streamrec.training.train import Progress, Trained, train  # noqa: E402
+
+STEPS = 120  # more than train.SAVE_EVERY: a killed training has something to go on from
+SMALL = {"dim": 16, "heads": 2, "context": 12}
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
+    """Sixty users walk through forty items, mostly from one to the next."""
+    folder = tmp_path_factory.mktemp("data")
+    random = np.random.default_rng(0)
+    lines = []
+    for user in range(60):
+        item = int(random.integers(40))
+        for step in range(int(random.integers(6, 25))):
+            lines.append((user * 7 + step * 60, f"u{user},i{item:02},{user * 7 + step * 60},click"))
+            item = (item + 1 if random.random() < 0.8 else int(random.integers(40))) % 40
+    (folder / "events.csv").write_text("user_id,item_id,timestamp,event_type\n" + "\n".join(line for _, line in lines) + "\n")
+    (folder / "items.csv").write_text("item_id,title,tags\n" + "\n".join(f"i{n:02},Item {n},t{n % 3}" for n in range(40)) + "\n")
+    return read_dataset(folder)
+
+
+@pytest.fixture(scope="module")
+def trained(dataset: Dataset, tmp_path_factory: pytest.TempPathFactory) -> Trained:
+    return train(dataset, tmp_path_factory.mktemp("trained") / "bundle", steps=STEPS, holdout="leave-one-out", **SMALL)
+
+
+@pytest.fixture(scope="module")
+def bundle(trained: Trained) -> Bundle:
+    return load_bundle(trained.bundle)
+
+
+@pytest.fixture(scope="module")
+def report(bundle: Bundle, dataset: Dataset) -> Report:
+    return evaluate(bundle, dataset, "leave-one-out")
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
+
+
+def test_the_same_steps_and_seed_give_the_same_bytes(dataset: Dataset, trained: Trained, tmp_path: Path) -> None:
+    again = train(dataset, tmp_path / "b", steps=STEPS, holdout="leave-one-out", **SMALL)
+    assert contents(again.bundle) == contents(trained.bundle)
+    other = train(dataset, tmp_path / "c", steps=10, seed=1, holdout="leave-one-out", **SMALL)
+    assert other.manifest.version != trained.manifest.version
+
+
+def _train_until_killed(dataset: Dataset, out: Path) -> None:
+    def die(progress: Progress) -> None:
+        if progress.step == 107:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    train(dataset, out, steps=STEPS, holdout="leave-one-out", progress=die, **SMALL)
+
+
+def test_a_killed_training_goes_on_to_the_same_bytes(dataset: Dataset, trained: Trained, tmp_path: Path) -> None:
+    process = multiprocessing.get_context("spawn").Process(target=_train_until_killed, args=(dataset, tmp_path / "b"))
+    process.start()
+    process.join(100)
+    assert process.exitcode == -signal.SIGKILL
+    assert not (tmp_path / "b").exists()
+    steps: list[int] = []
+    resumed = train(
+        dataset, tmp_path / "b", steps=STEPS, holdout="leave-one-out", progress=lambda each: steps.append(each.step), **SMALL
+    )
+    assert (resumed.resumed_at, steps[0]) == (100, 101)
+    assert contents(resumed.bundle) == contents(trained.bundle)
+    assert not (tmp_path / "b.partial").exists()
+
+
+def test_a_killed_training_is_not_mixed_up_with_another(dataset: Dataset, tmp_path: Path) -> None:
+    class Stop(Exception):
+        pass
+
+    def stop(progress: Progress) -> None:
+        raise Stop
+
+    with pytest.raises(Stop):
+        train(dataset, tmp_path / "b", steps=5, progress=stop, **SMALL)
+    with pytest.raises(UserError, match="another seed, steps; delete it"):
+        train(dataset, tmp_path / "b", steps=6, seed=1, **SMALL)
+    assert train(dataset, tmp_path / "b", minutes=0.01, **SMALL).manifest.steps == 5  # minutes were made into steps before
+    (tmp_path / "b.partial").mkdir()
+    (tmp_path / "b.partial" / "checkpoint.safetensors").write_bytes(b"half a file")
+    with pytest.raises(UserError, match="not a checkpoint"):
+        train(dataset, tmp_path / "b", steps=5, **SMALL)
+
+
+def test_minutes_are_made_into_steps_that_the_manifest_names(dataset: Dataset, tmp_path: Path) -> None:
+    made = train(dataset, tmp_path / "b", minutes=0.06, **SMALL)
+    assert made.manifest.steps > 1
+    assert made.manifest.holdout == "none"
+    same = train(dataset, tmp_path / "c", steps=made.manifest.steps, **SMALL)
+    assert contents(same.bundle) == contents(made.bundle)
+
+
+def test_the_model_learns_what_there_is_to_learn(report: Report) -> None:
+    assert report.generator.ndcg > 0.5
+    assert report.model.ndcg > report.baselines["popularity"].ndcg + 0.3
+
+
+def test_the_report_is_the_object_that_others_script_against(report: Report, dataset: Dataset) -> None:
+    written = json.loads(msgspec.json.encode(report))
+    keys = {"protocol", "users", "items", "events", "model", "baselines", "seen_items_excluded", "dataset_sha256", "seed"}
+    assert keys <= set(written)
+    for of in (written["model"], *written["baselines"].values()):
+        assert {"ndcg@10", "recall@10", "mrr", "coverage", "diversity", "novelty"} <= set(of)
+    assert {"popularity", "markov"} <= set(written["baselines"])
+    assert (written["users"], written["items"], written["events"]) == (report.targets, 40, len(dataset))
+    assert report.targets + sum(report.skipped.values()) == 60
+
+
+def test_a_bundle_that_has_learned_the_targets_is_not_evaluated(bundle: Bundle, dataset: Dataset, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="--holdout time-split"):
+        evaluate(bundle, dataset, "time-split")
+    with pytest.raises(UserError, match="other data"):
+        evaluate(bundle, dataset.before(int(dataset.occurred_at[-1])), "leave-one-out")
+    early = train(dataset.before(int(dataset.occurred_at[len(dataset) // 2])), tmp_path / "b", steps=2, **SMALL)
+    assert evaluate(load_bundle(early.bundle), dataset, "time-split").targets > 0  # all of it happened before the first target
+    with pytest.raises(UserError, match="--holdout leave-one-out"):
+        evaluate(load_bundle(early.bundle), dataset, "leave-one-out")
+
+
+@pytest.fixture(scope="module")
+def network() -> Network:
+    torch.manual_seed(0)
+    made = Network(300, dim=32, layers=2, heads=2, context=50, dropout=0.1).eval()
+    with torch.no_grad():
+        for parameter in made.parameters():
+            parameter.add_(torch.randn_like(parameter) * 0.1)
+    return made
+
+
+@pytest.fixture(scope="module")
+def generator(network: Network) -> GPTRec:
+    return GPTRec(to_onnx(network), Vocabulary([f"{n:03}" for n in range(300)]), context=50)
+
+
+HISTORIES = [np.random.default_rng(length).integers(0, 300, length).tolist() for length in [*range(1, 51), 7, 15, 16, 31, 47, 80]]
+
+
+def test_the_exported_graph_computes_what_the_network_computes(network: Network, generator: GPTRec) -> None:
+    for history in HISTORIES:
+        kept = torch.tensor([history[-50:]])
+        with torch.no_grad():
+            expected = network.log_probs(kept, torch.tensor([kept.shape[1]]))[0].numpy()
+        assert np.abs(generator.log_probs([history])[0] - expected).max() < 1e-5
+        assert np.isclose(np.exp(expected).sum(), 1, atol=1e-4)
+
+
+def test_answers_are_the_same_to_the_bit_in_every_batch_and_with_every_number_of_threads(
+    network: Network, generator: GPTRec
+) -> None:
+    alone = [generator.log_probs([history])[0].tobytes() for history in HISTORIES]
+    threaded = GPTRec(to_onnx(network), Vocabulary([f"{n:03}" for n in range(300)]), context=50, threads=2)
+    random = np.random.default_rng(0)
+    for size in (2, 3, 5, 8, 16, 33, 56):
+        order = random.permutation(len(HISTORIES))
+        for each in (generator, threaded):
+            for first in range(0, len(order), size):
+                places = order[first : first + size]
+                answers = each.log_probs([HISTORIES[place] for place in places])
+                assert [answer.tobytes() for answer in answers] == [alone[place] for place in places]
+
+
+def test_proposals_are_sorted_unknown_items_left_out_and_unknown_histories_left_empty(generator: GPTRec) -> None:
+    known, unknown, mixed = generator.propose([["005", "007"], ["new"], ["new", "005", "newer", "007"]], 20)
+    assert unknown.candidates == ()
+    assert known == mixed
+    ranked = [(-candidate.log_prob, candidate.item_id) for candidate in known.candidates]
+    assert ranked == sorted(ranked)
+    assert len(known.candidates) == 20
+    assert len(generator.propose([["005"]], 1000)[0].candidates) == 300
+    assert generator.propose([["005", "007"]] * 150, 20) == [known] * 150
+
+
+def test_a_model_that_cannot_run_says_so(network: Network) -> None:
+    longer = Vocabulary([f"{n:03}" for n in range(301)])
+    with pytest.raises(GeneratorFailed, match="onnxruntime"):
+        GPTRec(to_onnx(network), longer, context=50).propose([["300"]], 5)
+    with pytest.raises(UserError, match="cannot load"):
+        GPTRec(b"no graph", longer, context=50)
+
+
+def test_the_loss_and_its_gradient_are_those_of_torch() -> None:
+    torch.manual_seed(0)
+    states, embeddings, bias = (torch.randn(size, requires_grad=True) for size in ((600, 8), (50, 8), (50,)))
+    targets = torch.randint(0, 50, (600,))
+    made = torch.autograd.grad(FullSoftmax.apply(states, embeddings, bias, targets) * 3, (states, embeddings, bias))
+    expected = torch.autograd.grad(
+        torch.nn.functional.cross_entropy(states @ embeddings.T + bias, targets) * 3, (states, embeddings, bias)
+    )
+    for one, other in zip(made, expected, strict=True):
+        torch.testing.assert_close(one, other)
+
+
+def test_what_is_evaluated_is_what_the_pipeline_serves(bundle: Bundle, dataset: Dataset) -> None:
+    """The evaluation works with arrays, the pipeline with messages: for each test target both must show the same ten items."""
+    from streamrec.evaluation.evaluate import _served
+    from streamrec.evaluation.protocols import split
+
+    rules, versions = SlateRules(candidates=100), Versions(model="", catalogue=0, rules="", runtime="")
+    pipeline = Pipeline(Ladder(bundle.rungs()), bundle.scorer(), bundle.transitions, rules, versions)
+    parts = split(dataset, "leave-one-out")
+    for answer in _served(bundle, parts, dataset, threads=1):
+        history = [dataset.item_ids[item] for item in parts.history(answer.position)]
+        past = tuple(Interaction(item, "click", place, str(place)) for place, item in enumerate(history))
+        fields = {"trigger": Trigger(topic="clicks", partition=0, offset=0, event_id="e"), "applied": {}, "started_at": 0}
+        if "catalogue" in Session.__struct_fields__:
+            fields["catalogue"] = 0
+        session = Session(schema_version=1, user_id="u", history=past, **fields)
+        slate = pipeline.recommend([session], Catalogue(bundle.items).at(0))[0].items
+        assert [item.item_id for item in slate] == [dataset.item_ids[item] for item in answer.slate]
+
+
+def odd(folder: Path, *lines: str) -> Dataset:
+    (folder / "events.csv").write_text("user_id,item_id,timestamp,event_type\n" + "\n".join(lines) + "\n")
+    (folder / "items.csv").write_text("item_id\n")
+    return read_dataset(folder)
+
+
+def test_odd_data_trains(tmp_path: Path) -> None:
+    data = odd(
+        tmp_path, "u,b,9,click", "u,a,1,click", "u,a,1,click", "v,a,1,click", "w,b,5,click", "w,b,5,click", "u,c,3,impression"
+    )
+    for holdout in ("none", "leave-one-out"):
+        made = train(data, tmp_path / holdout, steps=2, holdout=holdout, **SMALL)
+        served = load_bundle(made.bundle)
+        assert served.generator().propose([["a"]], 5)[0].candidates[0].source == "gptrec"
+
+
+def test_data_with_nothing_to_learn_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="nothing to learn"):
+        train(odd(tmp_path, "u,a,1,click", "u,a,2,click"), tmp_path / "b", steps=2, **SMALL)
+    with pytest.raises(UserError, match="nothing to learn"):
+        train(odd(tmp_path, "u,a,1,click", "v,b,2,click"), tmp_path / "b", steps=2, **SMALL)
+    assert not (tmp_path / "b").exists()
+
+
+def test_wrong_options_are_refused(dataset: Dataset, tmp_path: Path) -> None:
+    for options, said in (
+        ({}, "either --minutes or --steps"),
+        ({"steps": 1, "minutes": 1.0}, "either --minutes or --steps"),
+        ({"steps": 0}, "--steps 0"),
+        ({"minutes": -1.0}, "--minutes"),
+        ({"steps": 1, "dim": 15, "heads": 2}, "multiple of --heads"),
+        ({"steps": 1, "holdout": "some"}, "holdout 'some'"),
+    ):
+        with pytest.raises(UserError, match=said):
+            train(dataset, tmp_path / "b", **options)
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.txt").write_text("years of work")
+    with pytest.raises(UserError, match="is no bundle"):
+        train(dataset, tmp_path / "mine", steps=1)
+
+
+def test_without_torch_the_extra_is_named() -> None:
+    code = "import sys; sys.modules['torch'] = None\nfrom streamrec.training.train import train"
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert "UserError: training needs torch; install streamrec[train]" in run.stderr

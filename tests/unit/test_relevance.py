@@ -1,0 +1,127 @@
+"""The additive scorer and how it is fitted."""
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from streamrec.core.generate import Candidate
+from streamrec.serving.counting import as_transitions, count_pairs
+from streamrec.serving.relevance import FEATURES, UNFITTED, AdditiveScorer, ScorerWeights
+from streamrec.serving.transitions import Transitions
+from streamrec.serving.vocabulary import Vocabulary
+from streamrec.training.fit import Slates, calibrate, cross_fitted_scores, fit, listwise, ndcg
+
+IDS = ["a", "b", "c"]
+WEIGHTS = ScorerWeights(generator=0.7, transitions=0.31, popularity=-0.123456789, slope=1.5, intercept=0.3, threshold=0.01)
+
+
+def scorer(weights: ScorerWeights = WEIGHTS) -> AdditiveScorer:
+    users, items = np.array([0, 0, 0, 1, 1]), np.array([0, 1, 2, 0, 1])
+    counts = as_transitions(count_pairs(users, items, 3), 3)
+    popularity = np.array([0.5, 0.3, 0.2])
+    vocabulary = Vocabulary(IDS)
+    return AdditiveScorer(vocabulary, Transitions(vocabulary, counts, popularity, np.array([2, 2, 1]), 10), popularity, weights)
+
+
+def candidates(*log_probs: float) -> list[Candidate]:
+    return [Candidate(item_id, "gptrec", log_prob) for item_id, log_prob in zip(IDS, log_probs, strict=False)]
+
+
+@given(st.lists(st.floats(-30, 0), min_size=3, max_size=3), st.lists(st.sampled_from([*IDS, "new"]), max_size=5))
+def test_parts_add_up_to_the_score_to_the_last_digit_that_records_carry(log_probs: list[float], history: list[str]) -> None:
+    for judged in scorer().judge(history, candidates(*log_probs)):
+        assert set(judged.parts) == set(FEATURES)
+        assert judged.score == round(sum(judged.parts.values()), 6)
+        assert all(part == round(part, 6) for part in judged.parts.values())
+        assert judged.relevance == pytest.approx(1 / (1 + math.exp(-(1.5 * judged.score + 0.3))))
+
+
+@given(st.lists(st.floats(-30, 0), min_size=3, max_size=3))
+def test_a_candidate_is_judged_the_same_alone_and_among_others(log_probs: list[float]) -> None:
+    together = scorer().judge(["a"], candidates(*log_probs))
+    alone = [scorer().judge(["a"], [each])[0] for each in candidates(*log_probs)]
+    assert together == alone
+
+
+def test_what_often_follows_scores_higher() -> None:
+    only = ScorerWeights(generator=0, transitions=1, popularity=0, slope=1, intercept=0, threshold=0)
+    a, b, c = scorer(only).judge(["a"], candidates(-1, -1, -1))
+    assert b.score > c.score > a.score
+
+
+def test_no_candidates_are_judged_to_nothing() -> None:
+    assert scorer().judge(["a"], []) == []
+
+
+def made_slates(weights: list[float], count: int = 4000, width: int = 12, seed: int = 0, miss: float = 0.0) -> Slates:
+    """Slates whose hit is drawn with the probabilities that ``weights`` give."""
+    random = np.random.default_rng(seed)
+    features = random.normal(size=(count, width, len(FEATURES)))
+    gumbel = -np.log(-np.log(random.random((count, width))))
+    hit = (features @ np.array(weights) + gumbel).argmax(axis=1)
+    return Slates(features, np.where(random.random(count) < miss, -1, hit))
+
+
+def test_the_listwise_fit_finds_the_weights_that_made_the_data() -> None:
+    np.testing.assert_allclose(listwise(made_slates([1.5, 0.5, -0.3], miss=0.3)), [1.5, 0.5, -0.3], atol=0.08)
+
+
+def test_the_listwise_fit_stands_where_its_likelihood_is_highest() -> None:
+    slates = made_slates([1.0, 0.2, 0.0], count=200)
+    found = listwise(slates)
+
+    def objective(weights: np.ndarray) -> float:
+        scores = slates.features @ weights
+        chosen = scores[np.arange(200), slates.hit] - np.log(np.exp(scores).sum(axis=1))
+        return float(chosen.sum() - 0.5 * ((weights - UNFITTED.of_features) ** 2).sum())
+
+    for nudge in np.concatenate([np.eye(3), -np.eye(3)]) * 0.01:
+        assert objective(found) > objective(found + nudge)
+
+
+def test_calibration_makes_a_relevance_of_30_percent_mean_30_percent() -> None:
+    random = np.random.default_rng(1)
+    scores = random.normal(-3, 2, 200_000)
+    outcomes = (random.random(200_000) < 1 / (1 + np.exp(-(0.8 * scores - 0.5)))).astype(float)
+    slope, intercept = calibrate(scores, outcomes)
+    assert (slope, intercept) == (pytest.approx(0.8, abs=0.03), pytest.approx(-0.5, abs=0.05))
+
+
+def test_calibration_survives_outcomes_that_are_all_alike() -> None:
+    for outcomes in (np.zeros(50), np.ones(50)):
+        assert np.isfinite(calibrate(np.linspace(-5, 0, 50), outcomes)).all()
+    assert np.isfinite(calibrate(np.zeros(50), np.zeros(50))).all()
+
+
+def test_the_threshold_costs_at_most_one_hit_of_a_hundred_in_the_top_ten() -> None:
+    slates = made_slates([2.0, 0.5, 0.0], width=30)
+    weights = fit(slates)
+    scores = slates.features @ weights.of_features
+    relevances = 1 / (1 + np.exp(-(weights.slope * scores + weights.intercept)))
+    hits = relevances[np.arange(len(slates.hit)), slates.hit]
+    in_top = (scores >= scores[np.arange(len(slates.hit)), slates.hit][:, None]).sum(axis=1) <= 10
+    lost = (hits[in_top] < weights.threshold).mean()
+    assert 0.005 < lost <= 0.01
+    assert (relevances < weights.threshold).mean() > 0.2
+
+
+def test_too_few_hits_leave_the_generator_s_order() -> None:
+    few = made_slates([0.0, 3.0, 0.0], count=10)
+    assert fit(few) == UNFITTED
+    assert fit(Slates(np.empty((0, 5, 3)), np.empty(0, np.intp))) == UNFITTED
+
+
+def test_slates_are_scored_by_weights_that_have_not_seen_them() -> None:
+    slates = made_slates([1.5, 0.5, -0.3], count=400)
+    scores = cross_fitted_scores(slates)
+    odd = np.arange(400) % 2 == 1
+    np.testing.assert_array_equal(scores[~odd], slates.features[~odd] @ fit(slates.take(odd)).of_features)
+
+
+def test_ndcg_counts_ties_against_and_absent_items_as_nothing() -> None:
+    scores = np.array([[3.0, 2.0, 1.0], [1.0, 1.0, 0.0], [1.0, 0.0, 0.0]])
+    assert ndcg(scores, np.array([1, 0, -1])) == pytest.approx((1 / np.log2(3) + 1 / np.log2(3) + 0) / 3)
+    assert ndcg(scores[:1], np.array([0])) == 1.0
