@@ -11,7 +11,19 @@ from pathlib import Path
 
 HERE = Path(__file__).parent
 UV = Path(sys.executable).parent / "uv"
-COMPILE = [str(UV), "pip", "compile", "--quiet", "--universal", "--python-version", "3.11", "--generate-hashes", "--no-header", "--no-annotate", "--no-emit-index-url"]
+COMPILE = [
+    str(UV),
+    "pip",
+    "compile",
+    "--quiet",
+    "--universal",
+    "--python-version",
+    "3.11",
+    "--generate-hashes",
+    "--no-header",
+    "--no-annotate",
+    "--no-emit-index-url",
+]
 EXTRAS = ["kafka", "train", "parquet"]
 GROUPS = ["test", "check", "ops-test"]
 

@@ -53,7 +53,7 @@ def unavailable(catalogue: CatalogueView) -> Filter:
 
 def below_threshold(threshold: float) -> Filter:
     """Drops what is not relevant enough to be worth a slot."""
-    return Filter("below_threshold", lambda candidate: candidate.relevance < threshold)
+    return Filter("below_threshold", lambda candidate: not candidate.relevance >= threshold)  # a NaN is not
 
 
 def apply_filters(filters: Sequence[Filter], candidates: Sequence[Scored]) -> tuple[list[Scored], list[Dropped]]:

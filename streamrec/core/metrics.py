@@ -17,7 +17,9 @@ class Metric(NamedTuple):
 
 EVENTS = Metric("streamrec_events_total", "counter", ("topic", "outcome"), "Events taken in, by what became of them.")
 DEAD_LETTERS = Metric("streamrec_dead_letters_total", "counter", ("topic", "reason"), "Unreadable records, kept in dead-letters.")
-MISROUTED_EVENTS = Metric("streamrec_misrouted_total", "counter", ("topic",), "Events in a wrong partition, sent on to their right one.")
+MISROUTED_EVENTS = Metric(
+    "streamrec_misrouted_total", "counter", ("topic",), "Events in a wrong partition, sent on to their right one."
+)
 RECOMMENDATIONS = Metric(
     "streamrec_recommendations_total", "counter", ("source",), "Recommendations sent, by the rung that proposed."
 )

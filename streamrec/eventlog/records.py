@@ -67,9 +67,12 @@ def read_log(path: Path) -> Iterator[LogRecord]:
 def write_log(records: Iterable[LogRecord], path: Path) -> int:
     """Writes the records and returns how many they were. Equal records give equal bytes, compressed or not."""
     count = 0
-    with _open(path, "wb") as file:
-        for count, record in enumerate(records, start=1):
-            file.write(msgspec.json.encode(as_json(record)) + b"\n")
+    try:
+        with _open(path, "wb") as file:
+            for count, record in enumerate(records, start=1):
+                file.write(msgspec.json.encode(as_json(record)) + b"\n")
+    except OSError as error:
+        raise UserError(f"{path}: {error.strerror}; name a file that can be written") from None
     return count
 
 

@@ -18,6 +18,7 @@ from streamrec.localkafka.java import find_java
 from streamrec.localkafka.lastwords import last_words
 from streamrec.localkafka.ports import free_ports, is_free
 from streamrec.localkafka.prepare import prepare
+from streamrec.localkafka.security import Security
 
 ATTEMPTS = 5
 PAUSE = 0.02
@@ -40,6 +41,7 @@ class LocalKafka:
         partitions: of a topic that does not say how many.
         port: of the first broker, the next ones following; by default free ones are picked, and picked anew when lost.
         cache: where the jars lie, by default ``jars.default_cache()``.
+        security: TLS, passwords and ACLs for the brokers; by default everybody on this machine may do everything.
         progress: told about each jar that had to be fetched.
     """
 
@@ -51,6 +53,7 @@ class LocalKafka:
         partitions: int = 4,
         port: int | None = None,
         cache: Path | None = None,
+        security: Security | None = None,
         progress: jars.Progress | None = None,
     ) -> None:
         if nodes < 1:
@@ -60,6 +63,7 @@ class LocalKafka:
         self._partitions = partitions
         self._port = port
         self._cache = (cache or jars.default_cache()).resolve()
+        self._security = security
         self._progress = progress
         self._nodes: dict[int, Node] = {}
         self._pids: dict[int, int] = {}
@@ -103,7 +107,7 @@ class LocalKafka:
         java, files = find_java(), jars.fetch(self._cache, self._progress)
         self._guarded = Guarded()
         try:
-            self._prepared = prepare(java, files, self._cache, self._guarded)
+            self._prepared = prepare(java, files, self._cache, self._guarded, self._security)
             if self._prepared.jvm.archive is None:
                 self._record = self._guarded.scratch / "classes"
             for attempt in range(ATTEMPTS):
@@ -137,7 +141,8 @@ class LocalKafka:
                 raise UserError(f"the local Kafka was not ready within {timeout:.0f} s{self._where}")
 
         addresses = {i: f"127.0.0.1:{self._nodes[i].broker_port}" for i in sorted(self.serving)}
-        wait_usable(cluster_id_of(self._nodes[1]), addresses, still_there, {})
+        client = self._security.client(self._security.superuser) if self._security else {}
+        wait_usable(cluster_id_of(self._nodes[1]), addresses, still_there, client)
 
     def check(self) -> None:
         """Nothing, while the nodes that should run do.
@@ -252,8 +257,12 @@ class LocalKafka:
         cluster_id = new_id()
         for node in self._nodes.values():
             node.folder.mkdir(parents=True, exist_ok=True)
-            properties = server_properties(node, list(self._nodes.values()), self._partitions)
-            (node.folder / "server.properties").write_text(properties, encoding="ascii")
+            settings = node.folder / "server.properties"
+            settings.touch(mode=0o600)  # with `security` a password is in it
+            properties = server_properties(node, list(self._nodes.values()), self._partitions, self._security)
+            settings.write_text(properties, encoding="ascii")
+            if self._security:
+                self._security.place(node.folder)
             if not there:
                 format_data(node, cluster_id, self._prepared.checkpoint)
 

@@ -9,6 +9,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from streamrec.localkafka.security import Security
+
 CHECKPOINT = "__cluster_metadata-0/00000000000000000000-0000000000.checkpoint"
 """What ``format`` writes for every node alike: which features the cluster starts with. No name or id is in it."""
 
@@ -35,18 +37,19 @@ class Node:
         return self.folder / "data"
 
 
-def server_properties(node: Node, nodes: Sequence[Node], partitions: int) -> str:
+def server_properties(node: Node, nodes: Sequence[Node], partitions: int, security: Security | None = None) -> str:
     """The node's settings: everything replicated to up to three nodes, and an acknowledged write survives the loss of one."""
+    listener = "SASL_SSL" if security else "PLAINTEXT"
     replicas = min(3, len(nodes))
     in_sync = 2 if replicas == 3 else 1
     settings = {
         "process.roles": "broker,controller",
         "node.id": node.id,
         "controller.quorum.voters": ",".join(f"{n.id}@127.0.0.1:{n.controller_port}" for n in nodes),
-        "listeners": f"PLAINTEXT://127.0.0.1:{node.broker_port},CONTROLLER://127.0.0.1:{node.controller_port}",
-        "advertised.listeners": f"PLAINTEXT://127.0.0.1:{node.broker_port}",
-        "listener.security.protocol.map": "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT",
-        "inter.broker.listener.name": "PLAINTEXT",
+        "listeners": f"{listener}://127.0.0.1:{node.broker_port},CONTROLLER://127.0.0.1:{node.controller_port}",
+        "advertised.listeners": f"{listener}://127.0.0.1:{node.broker_port}",
+        "listener.security.protocol.map": f"{listener}:{listener},CONTROLLER:PLAINTEXT",
+        "inter.broker.listener.name": listener,
         "controller.listener.names": "CONTROLLER",
         "log.dirs": "data",
         "num.partitions": partitions,
@@ -68,8 +71,16 @@ def server_properties(node: Node, nodes: Sequence[Node], partitions: int) -> str
         "num.network.threads": 2,
         "num.io.threads": 2,
         "num.recovery.threads.per.data.dir": 1,
+        **(security.server_settings() if security else {}),
     }
-    return "".join(f"{name}={value}\n" for name, value in settings.items())
+    return "".join(f"{name}={_escaped(str(value))}\n" for name, value in settings.items())
+
+
+def _escaped(value: str) -> str:
+    """For the right side of a line of a properties file, which is read as Latin-1 with escapes."""
+    units = value.encode("utf-16-be")
+    codes = [int.from_bytes(units[i : i + 2], "big") for i in range(0, len(units), 2)]
+    return "".join(chr(code) if 32 <= code < 127 and code != 92 else f"\\u{code:04x}" for code in codes)
 
 
 def new_id() -> str:

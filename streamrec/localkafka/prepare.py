@@ -12,6 +12,7 @@ from streamrec.localkafka.guarded import Guarded
 from streamrec.localkafka.java import Java
 from streamrec.localkafka.jvm import Jvm, dump_base
 from streamrec.localkafka.lastwords import last_words
+from streamrec.localkafka.security import Security
 
 CHECKPOINT_FILE, BASE, CLASSES = "checkpoint", "java", "classes"
 
@@ -29,7 +30,7 @@ class Prepared:
         sealed.seal(recorded, cache, CLASSES, self.key)
 
 
-def prepare(java: Java, jars: tuple[Path, ...], cache: Path, guarded: Guarded) -> Prepared:
+def prepare(java: Java, jars: tuple[Path, ...], cache: Path, guarded: Guarded, security: Security | None = None) -> Prepared:
     """Find in the cache what is there, and make the rest, but for Kafka's classes: these a node has to record.
 
     Raises:
@@ -39,21 +40,24 @@ def prepare(java: Java, jars: tuple[Path, ...], cache: Path, guarded: Guarded) -
     folder.mkdir()
     key = _key(java, jars)
     base = sealed.find(cache, BASE, key)
-    checkpoint = sealed.find(cache, CHECKPOINT_FILE, "plain")
+    # With users in it a checkpoint is made each time: passwords do not belong in a cache.
+    checkpoint = None if security else sealed.find(cache, CHECKPOINT_FILE, "plain")
     wants_base = base is None and not java.shares_classes
     if wants_base:
         _run(guarded, dump_base(java, folder / "base"), folder, "dump")
     if checkpoint is None:
         node = Node(1, folder, 9092, 9093)  # the ports are only written down; the checkpoint does not hold them
         (folder / "server.properties").write_text(server_properties(node, [node], 1), encoding="ascii")
-        command = Jvm(java, jars).command("kafka.tools.StorageTool", "format", "-t", new_id(), "-c", "server.properties")
-        _run(guarded, command, folder, "format")
+        words = ["format", "-t", new_id(), "-c", "server.properties", *(security.format_words() if security else [])]
+        _run(guarded, Jvm(java, jars).command("kafka.tools.StorageTool", *words), folder, "format")
     if wants_base:
         _wait(guarded, folder, "dump")
         base = sealed.seal(folder / "base", cache, BASE, key)
     if checkpoint is None:
         _wait(guarded, folder, "format")
-        checkpoint = sealed.seal(node.data / CHECKPOINT, cache, CHECKPOINT_FILE, "plain")
+        checkpoint = node.data / CHECKPOINT
+        if not security:
+            checkpoint = sealed.seal(checkpoint, cache, CHECKPOINT_FILE, "plain")
     archive = None if wants_base else sealed.find(cache, CLASSES, key)  # one that rests on another base is ignored by Java
     return Prepared(Jvm(java, jars, base, archive), checkpoint.read_bytes(), key)
 

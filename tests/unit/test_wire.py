@@ -14,7 +14,7 @@ KINDS: list[type[Message]] = [Event, Item, Session, Recommendation, Explanation]
 FORMATS: list[Format] = ["msgpack", "json"]
 REASONS = {"unreadable", "invalid", "unknown_version", "too_large"}
 
-FEW = settings(max_examples=150)  # each costs two formats or five kinds of message
+FEW = settings(max_examples=40)  # each costs two formats or five kinds of message
 
 each_format = pytest.mark.parametrize("written_as", FORMATS)
 

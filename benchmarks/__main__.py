@@ -1,0 +1,13 @@
+"""Runs every benchmark, or those that are named: ``python -m benchmarks [pipeline] [latency]``."""
+
+import json
+import sys
+
+from benchmarks import latency, pipeline
+
+ALL = {"pipeline": pipeline.run, "latency": latency.run}
+
+for name in sys.argv[1:] or ALL:
+    if name not in ALL:
+        sys.exit(f"no benchmark {name!r}; there are {', '.join(ALL)}")
+    print(json.dumps({name: ALL[name]()}, indent=2), flush=True)
