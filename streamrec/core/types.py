@@ -82,7 +82,7 @@ class Session(Message, frozen=True, kw_only=True, omit_defaults=True):
     applied: dict[str, Count]
     catalogue: Count
     started_at: Milliseconds
-    history: tuple[Interaction, ...]
+    history: Annotated[tuple[Interaction, ...], Meta(min_length=1)]
 
 
 class Versions(Message, frozen=True, kw_only=True, omit_defaults=True):

@@ -3,13 +3,11 @@
 It does not know how they are run.
 """
 
-import fcntl
 import hashlib
 import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache as once
 from importlib import resources
@@ -17,6 +15,7 @@ from pathlib import Path
 
 from streamrec.core.errors import UserError
 from streamrec.localkafka.download import Unreachable, by_jgo, by_maven
+from streamrec.localkafka.lock import locked
 
 VERSION = "4.4.0"
 
@@ -69,14 +68,6 @@ def fetch(cache: Path, progress: Progress | None = None) -> tuple[Path, ...]:
         except PermissionError as error:
             raise UserError(f"cannot write Kafka's jars into {cache}: {error.strerror}; choose another cache") from None
     return tuple(folder / pin.file_name for pin in pins())
-
-
-@contextmanager
-def locked(cache: Path) -> Iterator[None]:
-    """One process at a time changes this cache; the lock ends with the process, however it ends."""
-    with (cache / "lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
 
 
 def _fetch(missing: list[Pin], folder: Path, progress: Progress) -> None:

@@ -68,7 +68,8 @@ def said_by_code(info: Any) -> dict[str, Any]:
             said = {name: value for part in parts for name, value in part.items()}
             said["type"] = types - {"integer"} if "number" in types else types
         case msgspec.inspect.VarTupleType():
-            said = {"type": {"array"}, "items": said_by_code(info.item_type), "maxItems": info.max_length}
+            bounds = {"minItems": info.min_length, "maxItems": info.max_length}
+            said = {"type": {"array"}, "items": said_by_code(info.item_type), **bounds}
         case msgspec.inspect.DictType():
             said = {"type": {"object"}, "additionalProperties": said_by_code(info.value_type), "maxProperties": info.max_length}
         case msgspec.inspect.StructType() if info.array_like:

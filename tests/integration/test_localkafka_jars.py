@@ -159,6 +159,12 @@ def test_sealing_replaces_the_file_of_that_key_and_keeps_few_others(tmp_path):
     assert found.read_text() == "5"
 
 
+def test_where_the_cache_cannot_be_written_the_file_serves_where_it_is(tmp_path):
+    made = tmp_path / "made"
+    made.write_text("archive")
+    assert sealed.seal(made, tmp_path / "no such folder", "classes", "key") == made
+
+
 def fake_java(folder: Path, monkeypatch: pytest.MonkeyPatch, says: str) -> None:
     (folder / "java").write_text(f"#!/bin/sh\necho '{says}' >&2\n")
     (folder / "java").chmod(0o755)

@@ -18,7 +18,7 @@ from streamrec.core.catalogue import Catalogue  # noqa: E402
 from streamrec.core.errors import GeneratorFailed, UserError  # noqa: E402
 from streamrec.core.generate import Ladder  # noqa: E402
 from streamrec.core.pipeline import Pipeline, SlateRules  # noqa: E402
-from streamrec.core.types import Interaction, Session, Trigger, Versions  # noqa: E402
+from streamrec.core.types import Versions  # noqa: E402
 from streamrec.evaluation.evaluate import Report, evaluate  # noqa: E402
 from streamrec.eventlog.dataset import Dataset, read_dataset  # noqa: E402
 from streamrec.serving.bundle import Bundle, load_bundle  # noqa: E402
@@ -27,6 +27,7 @@ from streamrec.serving.vocabulary import Vocabulary  # noqa: E402
 from streamrec.training.export import to_onnx  # noqa: E402
 from streamrec.training.network import FullSoftmax, Network  # noqa: E402
 from streamrec.training.train import Progress, Trained, train  # noqa: E402
+from tests.make import session  # noqa: E402
 
 STEPS = 120  # more than train.SAVE_EVERY: a killed training has something to go on from
 SMALL = {"dim": 16, "heads": 2, "context": 12}
@@ -83,9 +84,10 @@ def _train_until_killed(dataset: Dataset, out: Path) -> None:
 
 
 def test_a_killed_training_goes_on_to_the_same_bytes(dataset: Dataset, trained: Trained, tmp_path: Path) -> None:
-    process = multiprocessing.get_context("spawn").Process(target=_train_until_killed, args=(dataset, tmp_path / "b"))
+    # Forked: a fresh interpreter would spend most of the test's time on importing torch.
+    process = multiprocessing.get_context("fork").Process(target=_train_until_killed, args=(dataset, tmp_path / "b"))
     process.start()
-    process.join(100)
+    process.join(60)
     assert process.exitcode == -signal.SIGKILL
     assert not (tmp_path / "b").exists()
     steps: list[int] = []
@@ -233,12 +235,7 @@ def test_what_is_evaluated_is_what_the_pipeline_serves(bundle: Bundle, dataset: 
     parts = split(dataset, "leave-one-out")
     for answer in _served(bundle, parts, dataset, threads=1):
         history = [dataset.item_ids[item] for item in parts.history(answer.position)]
-        past = tuple(Interaction(item, "click", place, str(place)) for place, item in enumerate(history))
-        fields = {"trigger": Trigger(topic="clicks", partition=0, offset=0, event_id="e"), "applied": {}, "started_at": 0}
-        if "catalogue" in Session.__struct_fields__:
-            fields["catalogue"] = 0
-        session = Session(schema_version=1, user_id="u", history=past, **fields)
-        slate = pipeline.recommend([session], Catalogue(bundle.items).at(0))[0].items
+        slate = pipeline.recommend([session(*history)], Catalogue(bundle.items))[0].items
         assert [item.item_id for item in slate] == [dataset.item_ids[item] for item in answer.slate]
 
 
