@@ -23,11 +23,11 @@ class Prepared:
 
     jvm: Jvm
     checkpoint: bytes
-    key: str
+    classes_key: str
 
     def keep(self, recorded: Path, cache: Path) -> None:
         """Use this archive of Kafka's classes from the next start on."""
-        sealed.seal(recorded, cache, CLASSES, self.key)
+        sealed.seal(recorded, cache, CLASSES, self.classes_key)
 
 
 def prepare(java: Java, jars: tuple[Path, ...], cache: Path, guarded: Guarded, security: Security | None = None) -> Prepared:
@@ -58,8 +58,9 @@ def prepare(java: Java, jars: tuple[Path, ...], cache: Path, guarded: Guarded, s
         checkpoint = node.data / CHECKPOINT
         if not security:
             checkpoint = sealed.seal(checkpoint, cache, CHECKPOINT_FILE, "plain")
-    archive = None if wants_base else sealed.find(cache, CLASSES, key)  # one that rests on another base is ignored by Java
-    return Prepared(Jvm(java, jars, base, archive), checkpoint.read_bytes(), key)
+    classes_key = f"{key}.{base.name[-8:]}" if base else key  # on another base Java would ignore them
+    archive = sealed.find(cache, CLASSES, classes_key)
+    return Prepared(Jvm(java, jars, base, archive), checkpoint.read_bytes(), classes_key)
 
 
 def _run(guarded: Guarded, command: list[str], folder: Path, name: str) -> None:

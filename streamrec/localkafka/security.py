@@ -25,7 +25,7 @@ class Security:
     Args:
         certificate: PEM with the private key (PKCS#8) and the chain; its names hold 127.0.0.1.
         authority: PEM of the authority that signed it.
-        passwords: by user; a data folder keeps those that it was made with. Whoever is not ``superuser`` may do only what ACLs allow.
+        passwords: by user; a data folder keeps those that it was made with. Who is not ``superuser`` may do only what ACLs allow.
         superuser: the user that the brokers themselves are, and that may do everything.
     """
 

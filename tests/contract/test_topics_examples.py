@@ -112,7 +112,7 @@ def values(info: Any) -> st.SearchStrategy[Any]:
         case msgspec.inspect.UnionType():
             return st.one_of(*map(values, info.types))
         case msgspec.inspect.VarTupleType():
-            return st.lists(values(info.item_type), max_size=4).map(tuple)
+            return st.lists(values(info.item_type), min_size=info.min_length or 0, max_size=4).map(tuple)
         case msgspec.inspect.DictType():
             return st.dictionaries(values(info.key_type), values(info.value_type), max_size=4)
         case msgspec.inspect.StructType():
