@@ -51,9 +51,14 @@ def unavailable(catalogue: CatalogueView) -> Filter:
     return Filter("unavailable", drops)
 
 
-def below_threshold(threshold: float) -> Filter:
-    """Drops what is not relevant enough to be worth a slot."""
-    return Filter("below_threshold", lambda candidate: not candidate.relevance >= threshold)  # a NaN is not
+def below_threshold(threshold: float, ranked: Sequence[Scored], spare: int) -> Filter:
+    """Drops what is not relevant enough to be worth a slot, but never the best ``spare`` of the ranked: a slate is not empty."""
+    spared = {candidate.item_id for candidate in ranked[:spare]}
+
+    def drops(candidate: Scored) -> bool:
+        return candidate.item_id not in spared and not candidate.relevance >= threshold  # a NaN is not
+
+    return Filter("below_threshold", drops)
 
 
 def apply_filters(filters: Sequence[Filter], candidates: Sequence[Scored]) -> tuple[list[Scored], list[Dropped]]:

@@ -28,6 +28,7 @@ class SlateRules(Struct, frozen=True, kw_only=True):
     """What a slate may hold."""
 
     slate_size: int = 10
+    least: int = 3  # slots that are filled even below the scorer's threshold
     candidates: int = 100  # judged for each slate, besides what the user has seen
     repeats: Literal["never", "next-session"] = "never"
 
@@ -67,8 +68,8 @@ class Pipeline:
         # A batch asks for as many candidates as its longest session needs; each session keeps what it would have got alone.
         candidates = proposal.candidates[: self._rules.candidates + len(session.history)]
         judged = judge_all(self._scorer, history, candidates)
-        filters = (seen(session, self._rules.repeats), unavailable(catalogue), below_threshold(self._scorer.threshold))
-        kept, dropped = apply_filters(filters, judged)
+        allowed, barred = apply_filters((seen(session, self._rules.repeats), unavailable(catalogue)), judged)
+        kept, dropped = below_threshold(self._scorer.threshold, allowed, self._rules.least).run(allowed)
         return Recommendation(
             schema_version=1,
             recommendation_id=recommendation_id(session.trigger),
@@ -79,7 +80,7 @@ class Pipeline:
             history=tuple(history),
             items=self._slate(kept, session, catalogue),
             source=proposal.source,
-            dropped=_count(dropped),
+            dropped=_count([*barred, *dropped]),
         )
 
     def _slate(self, kept: Sequence[Scored], session: Session, catalogue: CatalogueView) -> tuple[RecommendedItem, ...]:

@@ -8,6 +8,7 @@ from msgspec import Struct
 from numpy.typing import NDArray
 
 from streamrec.core.errors import UserError
+from streamrec.core.pipeline import SlateRules
 from streamrec.evaluation.metrics import MISSED, TOP, Metrics, Tally, rank_of
 from streamrec.evaluation.protocols import KEPT, Split, split
 from streamrec.evaluation.slates import Slate, slates, vocabulary_index
@@ -127,8 +128,9 @@ def _served(bundle: Bundle, parts: Split, dataset: Dataset, threads: int) -> Ite
     scorer = bundle.scorer()
     for slate in slates(bundle.generator(threads), scorer, bundle.popularity, parts, parts.test, to_vocabulary):
         _, scores, relevances = scorer.score(slate.features)
-        kept = relevances >= scorer.threshold
         order = np.lexsort((slate.candidates, -scores))
+        kept = relevances >= scorer.threshold
+        kept[order[: SlateRules().least]] = True
         shown = slate.candidates[order][kept[order]][:TOP]
         yield _Answer(
             slate.position,

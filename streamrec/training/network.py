@@ -2,14 +2,9 @@
 
 from typing import Any
 
-from streamrec.core.errors import UserError
-
-try:
-    import torch
-    from torch import Tensor, nn
-    from transformers import GPT2Config, GPT2Model
-except ImportError as error:
-    raise UserError(f"training needs {error.name}; install streamrec[train]") from None
+import torch
+from torch import Tensor, nn
+from transformers import GPT2Config, GPT2Model
 
 
 class Network(nn.Module):

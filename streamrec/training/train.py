@@ -7,7 +7,6 @@ from collections.abc import Callable
 from itertools import islice
 from pathlib import Path
 
-import torch
 from msgspec import Struct
 from msgspec.structs import replace
 
@@ -16,6 +15,14 @@ from streamrec.evaluation.protocols import Holdout, split
 from streamrec.eventlog.dataset import Dataset
 from streamrec.serving.bundle import Manifest
 from streamrec.serving.counting import KEEP
+
+try:
+    import onnx  # noqa: F401  (said now, not when the training is over)
+    import torch
+    import transformers  # noqa: F401
+except ImportError as error:
+    raise UserError(f"training needs {error.name}; install streamrec[train]") from None
+
 from streamrec.training import checkpoint
 from streamrec.training.batches import batches
 from streamrec.training.checkpoint import Checkpoint, Plan

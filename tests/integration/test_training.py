@@ -247,7 +247,16 @@ def odd(folder: Path, *lines: str) -> Dataset:
 
 def test_odd_data_trains(tmp_path: Path) -> None:
     data = odd(
-        tmp_path, "u,b,9,click", "u,a,1,click", "u,a,1,click", "v,a,1,click", "w,b,5,click", "w,b,5,click", "u,c,3,impression"
+        tmp_path,
+        "u,b,9,click",
+        "u,a,1,click",
+        "u,a,1,click",
+        "v,a,1,click",
+        "w,b,5,click",
+        "w,b,5,click",
+        "x,a,1,click",
+        "x,c,2,click",
+        "u,c,3,impression",
     )
     for holdout in ("none", "leave-one-out"):
         made = train(data, tmp_path / holdout, steps=2, holdout=holdout, **SMALL)

@@ -56,4 +56,4 @@ def test_what_the_catalogue_does_not_offer_is_dropped() -> None:
 
 @pytest.mark.parametrize(("relevance", "kept"), [(0.29, []), (0.3, ["a"]), (0.31, ["a"])])
 def test_the_threshold_itself_is_relevant_enough(relevance: float, kept: list[str]) -> None:
-    assert [each.item_id for each in below_threshold(0.3).run([scored("a", relevance=relevance)])[0]] == kept
+    assert [each.item_id for each in below_threshold(0.3, ranked=[], spare=0).run([scored("a", relevance=relevance)])[0]] == kept

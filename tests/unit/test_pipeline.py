@@ -18,7 +18,11 @@ WEIGHTS = st.lists(st.integers(-21, 21), min_size=16, max_size=16).map(
     lambda drawn: {name: n / 7 for name, n in zip(NAMES, drawn, strict=True)}
 )
 RULES = st.builds(
-    SlateRules, slate_size=st.integers(1, 6), candidates=st.integers(1, 12), repeats=st.sampled_from(["never", "next-session"])
+    SlateRules,
+    slate_size=st.integers(1, 6),
+    least=st.integers(0, 3),
+    candidates=st.integers(1, 12),
+    repeats=st.sampled_from(["never", "next-session"]),
 )
 
 
@@ -50,12 +54,12 @@ def test_a_slate_holds_nothing_that_the_user_has_had(made: Made) -> None:
 def test_a_slate_holds_only_what_is_offered_and_relevant(
     made: Made,
 ) -> None:
-    told, _, offered, _, threshold = made
+    told, _, offered, rules, threshold = made
     for slot in told.items:
         found = offered.at(0).get(slot.item_id)
         assert found is not None
         assert found.available
-        assert slot.relevance >= threshold - 10**-DIGITS
+        assert slot.rank <= rules.least or slot.relevance >= threshold - 10**-DIGITS
 
 
 @given(slates())
@@ -107,9 +111,14 @@ def one(made: Pipeline, known: Session, offered: Catalogue | None = None) -> Rec
     return made.recommend([known], offered or catalogue(*NAMES))[0]
 
 
+def test_the_best_are_shown_however_irrelevant() -> None:
+    told = one(pipeline(Uniform(NAMES), Linear(threshold=1.0), rules=SlateRules(least=2)), session("a"))
+    assert [slot.item_id for slot in told.items] == [name for name in sorted(NAMES) if name != "a"][:2]
+
+
 def test_dropped_candidates_are_counted_by_reason() -> None:
     offered = catalogue("a", "b", item("c", available=False), "d")
-    told = one(pipeline(Uniform("abcdx"), Linear({"b": 9.0}, threshold=0.5)), session("a"), offered)
+    told = one(pipeline(Uniform("abcdx"), Linear({"b": 9.0}, threshold=0.5), rules=SlateRules(least=0)), session("a"), offered)
     assert [slot.item_id for slot in told.items] == ["b"]
     assert told.dropped == {"seen": 1, "unavailable": 2, "below_threshold": 1}
 

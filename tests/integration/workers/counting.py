@@ -31,6 +31,7 @@ DEFAULTS = {
     "raise_at": None,  # at this id the agent raises
     "credulous": False,  # True: whatever the changelog holds is taken for newer
     "drain_timeout": 5.0,
+    "linger_ms": 1,
 }
 options: dict[str, Any] = DEFAULTS | json.loads(sys.argv[1])
 connection = {"bootstrap_servers": options["broker"]}
@@ -40,7 +41,9 @@ def is_ahead(held: bytes, read: bytes) -> bool:
     return bool(options["credulous"] or json.loads(read)["count"] > json.loads(held)["count"])
 
 
-app = make_app(options["app_id"], connection, mended=options["mended"], drain_timeout=options["drain_timeout"])
+app = make_app(
+    options["app_id"], connection, mended=options["mended"], drain_timeout=options["drain_timeout"], linger_ms=options["linger_ms"]
+)
 table = ByteTable(app, changelog=options["table"], is_ahead=is_ahead, connection=connection)
 
 
