@@ -55,6 +55,16 @@ class DataRange(msgspec.Struct, frozen=True, kw_only=True):
     last: int
 
 
+class ModelShape(msgspec.Struct, frozen=True, kw_only=True):
+    """What the network is like."""
+
+    dim: int
+    layers: int
+    heads: int
+    context: int  # how many of a history's last items it sees
+    dropout: float
+
+
 class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     """How a bundle was made: enough to make it again."""
 
@@ -67,7 +77,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     steps: int
     threads: int
     cpu: str
-    model: dict[str, int | float]  # dim, layers, heads, context, …
+    model: ModelShape
     window: int  # of the transitions
     libraries: dict[str, str]
     metrics: dict[str, float]
@@ -94,7 +104,7 @@ class Bundle:
         return self.manifest.version
 
     def generator(self, threads: int = 1) -> GPTRec:
-        return GPTRec(self.onnx, self.vocabulary, int(self.manifest.model["context"]), threads)
+        return GPTRec(self.onnx, self.vocabulary, self.manifest.model.context, threads)
 
     def rungs(self, threads: int = 1) -> tuple[GPTRec, Transitions, Popularity]:
         """The generators from best to simplest, for core.generate.Ladder."""

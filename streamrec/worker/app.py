@@ -72,6 +72,8 @@ def make_app(
         broker_commit_interval=commit_interval,
         broker_session_timeout=session_timeout,
         broker_heartbeat_interval=session_timeout / 3,
+        # a rebalance waits so long for members that do not come back; Faust's 60 s would hold up everybody after a crash
+        broker_rebalance_timeout=session_timeout,
         broker_request_timeout=max(30.0, session_timeout),
         consumer_auto_offset_reset="earliest",
         processing_guarantee="at_least_once",

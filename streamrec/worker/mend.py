@@ -4,20 +4,20 @@ The fault (faust-streaming 0.15.3, upstream #596), written so that it can be rep
 
 `Recovery.on_recovery_completed` and `Recovery._resume_streams` end a rebalance in this order: `consumer.resume_partitions`
 for the source partitions, `await consumer.perform_seek()`, `flow_control.resume()`, `consumer.resume_flow()`. The fetcher
-runs all the while, and the flow was resumed already when the changelog was read. So during the seek source events are
-fetched, and `_drain_messages` queues them for the agents and moves its read offset past them. `flow_control.resume()` then
-clears the agents' queues. The seek made the broker's client fetch the events again, but where the read offset was moved after
-the seek had set it, `_drain_messages` takes them for old and drops them. The next event that is delivered leaves a gap, the gap
-is taken for compaction (`_add_gap`), and is committed over. A restart under load loses tens to hundreds of events.
+runs all the while. So source events are fetched before the seek, and `_drain_messages` queues them for the agents and moves
+its read offset past them. The seek rewinds the client at once, but the read offset only when it returns: what is fetched again
+in between is dropped as already read. Then `flow_control.resume()` clears the agents' queues, which held the only
+other copy. The next event leaves a gap, the gap is taken for compaction (`_add_gap`), and is committed over. A restart under load
+loses one to a thousand events so; `tests/integration/test_faust_losses.py` makes it happen each time.
 
 The mend: seek while the sources are paused; then `flow_control.resume()`, which clears; only then `resume_partitions` and
 `resume_flow`. `on_rebalance_end()` stays last.
 
-Two more faults of the same lines: `_wait` returns in silence when the seek times out, and the flow was resumed without it; and a
-rebalance that begins during the seek was resumed as well, because the generation changes only at its end.
+Two more faults of the same lines: `_wait` returns in silence when the seek times out, and the flow was resumed without it; and
+where the next rebalance began during the seek the flow was resumed as well, because the generation changes only at its end.
 
-The changelog is not read by way of Faust's consumer but directly, without a group (`ByteTable.load`): sixty times as fast,
-and nothing of it passes the queues above.
+The changelog is not read by way of Faust's consumer but directly, without a group (`ByteTable.load`): 300,000 records take 1.3 s
+of a core, not 35, and none of it passes the queues above.
 """
 
 import asyncio

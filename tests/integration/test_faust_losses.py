@@ -90,3 +90,18 @@ def test_a_killed_worker_loses_nothing_and_its_table_counts_nothing_twice(stand:
     stand.start()
     stand.await_outputs(range(420))
     assert {key: session["count"] for key, session in stand.table().items()} == PER_KEY
+
+
+@pytest.mark.parametrize("mended", [True, False])
+def test_events_that_come_during_the_first_rebalance_of_a_partition_without_a_commit(stand: Stand, mended: bool) -> None:
+    how = {"mended": mended, "sighted": False, "slow_seek": 0.7}
+    first = stand.start(**how)
+    first.says("Worker ready")
+    second = stand.start(**how)
+    wait_until(lambda: first.log.count("Executing _on_partitions_assigned") == 2, "the rebalance")
+    stand.send(range(20))  # fetched while the flow is suspended, and thrown away until the seek
+    wait_until(lambda: first.log.count("Worker ready") == 2, "its end")
+    second.says("Worker ready")
+    stand.send(range(20, 22))
+    stand.await_outputs(range(20, 22))
+    assert bool(stand.lost(range(20))) is not mended

@@ -71,6 +71,6 @@ def test_an_event_that_is_never_done_makes_the_worker_ready_but_not_live(stand: 
     stand.send(IDS)
     worker = start(stand, hold=4, patience=1.5)
     stand.await_outputs(IDS)
-    status, said = wait_until(lambda: (answer := ask(worker, "livez"))[0] == 503 and answer, "the worker not to be live")
+    _, said = wait_until(lambda: (answer := ask(worker, "livez"))[0] == 503 and answer, "the worker not to be live")
     assert re.fullmatch(rf"{stand.prefix}in\[0\]@2 has waited \d s for its outputs", said["reasons"][0])
     assert ask(worker, "readyz")[0] == 200

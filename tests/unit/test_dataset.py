@@ -44,8 +44,8 @@ def test_rows_are_in_the_order_of_time_and_equal_times_keep_the_order_of_the_fil
 
 
 def test_fractions_of_a_second_become_exact_milliseconds(tmp_path: Path) -> None:
-    read = read_dataset(write(tmp_path, "u,a,1396314141.719,click", "u,a,1396314141.7204999,click", "u,a,0,click"))
-    assert read.occurred_at.tolist() == [0, 1_396_314_141_719, 1_396_314_141_720]
+    read = read_dataset(write(tmp_path, "u,a,1396314141.719,click", "u,a,1396314141.7206,click", "u,a,0,click"))
+    assert read.occurred_at.tolist() == [0, 1_396_314_141_719, 1_396_314_141_721]
 
 
 def test_an_item_that_only_the_events_know_gets_a_blank_entry(tmp_path: Path) -> None:
