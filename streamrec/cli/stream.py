@@ -33,8 +33,13 @@ def worker(
     settings = load_settings(broker=broker, bundle=bundle)
     set_up_logging(settings)
     from streamrec.worker.main import ROLES, run_worker
+    from streamrec.worker.run import WorkerFailed
 
-    run_worker(settings, ROLES if role is Role.ALL else (role.value,))
+    try:
+        run_worker(settings, ROLES if role is Role.ALL else (role.value,))
+    except WorkerFailed as failure:
+        people.print(f"streamrec: the worker failed: {failure}; nothing was acknowledged over it, start it again", markup=False)
+        raise typer.Exit(1) from None
 
 
 def produce(

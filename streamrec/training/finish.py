@@ -40,7 +40,7 @@ from streamrec.serving.runtime import instruction_set
 from streamrec.serving.transitions import Transitions
 from streamrec.training.checkpoint import Plan
 from streamrec.training.export import TOLERANCE, to_onnx
-from streamrec.training.fit import Slates, cross_fitted_scores, fit, ndcg
+from streamrec.training.fit import Slates, fit, measure
 from streamrec.training.lessons import Lessons
 from streamrec.training.network import Network
 
@@ -74,12 +74,11 @@ def write_bundle(
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     files = {name: write_file(folder, name, contents[name]) for name in FILES}
-    before = np.zeros(judged.features.shape[2])
-    before[FEATURES.index("generator")] = 1
     metrics = {"validation_slates": float(len(judged.hit))}
     if len(judged.hit):
-        metrics["generator_ndcg@10"] = round(ndcg(judged.features @ before, judged.hit), 6)
-        metrics["scored_ndcg@10"] = round(ndcg(cross_fitted_scores(judged), judged.hit), 6)
+        worth = measure(judged)
+        metrics["generator_ndcg@10"] = round(worth.generator, 6)
+        metrics["scored_ndcg@10"] = round(max(worth.generator, worth.fitted), 6)  # a fit that ranks worse is not used
     manifest = _manifest(dataset, parts, plan, files, metrics)
     write_file(folder, MANIFEST, msgspec.json.format(msgspec.json.encode(manifest)))
     _replace(folder, out)

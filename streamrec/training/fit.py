@@ -25,11 +25,22 @@ class Slates(Struct, frozen=True):
         return Slates(self.features[rows], self.hit[rows])
 
 
+class Worth(Struct, frozen=True):
+    """NDCG@10 of slates in the generator's order, and in that of weights that were fitted without them."""
+
+    generator: float
+    fitted: float
+
+
 def fit(slates: Slates) -> ScorerWeights:
-    """The weights under which the item that came next most probably wins its slate, and what a score then means."""
+    """The weights under which the item that came next most probably wins its slate, and what a score then means.
+
+    Where they do not rank better than the generator does, its order stays, and is only calibrated.
+    """
     if (slates.hit >= 0).sum() < LEAST_SLATES:
         return UNFITTED
-    generator, transitions, popularity = listwise(slates).tolist()
+    worth = measure(slates)
+    generator, transitions, popularity = (listwise(slates) if worth.fitted > worth.generator else UNFITTED.of_features).tolist()
     weights = replace(UNFITTED, generator=generator, transitions=transitions, popularity=popularity)
     scores = slates.features @ weights.of_features
     slope, intercept = calibrate(scores.ravel(), _outcomes(slates).ravel())
@@ -37,13 +48,13 @@ def fit(slates: Slates) -> ScorerWeights:
     return replace(weights, threshold=_threshold(scores, slates.hit, weights))
 
 
-def cross_fitted_scores(slates: Slates, parts: int = 2) -> NDArray[np.float64]:
-    """Scores by weights that were fitted without the slate: what the fit is worth, honestly."""
+def measure(slates: Slates) -> Worth:
+    """What fitting is worth, honestly: each half of the slates is scored by the weights that the other half gives."""
     scores = np.empty(slates.features.shape[:2])
-    for part in range(parts):
-        others = np.arange(len(slates.hit)) % parts != part
-        scores[~others] = slates.features[~others] @ fit(slates.take(others)).of_features
-    return scores
+    odd = np.arange(len(slates.hit)) % 2 == 1
+    for half in (odd, ~odd):
+        scores[half] = slates.features[half] @ listwise(slates.take(~half))
+    return Worth(ndcg(slates.features @ UNFITTED.of_features, slates.hit), ndcg(scores, slates.hit))
 
 
 def ndcg(scores: NDArray[np.float64], hit: NDArray[np.intp]) -> float:
@@ -91,10 +102,10 @@ def calibrate(scores: NDArray[np.float64], outcomes: NDArray[np.float64]) -> tup
 
 
 def _threshold(scores: NDArray[np.float64], hit: NDArray[np.intp], weights: ScorerWeights) -> float:
-    """The highest relevance below which at most one in a hundred hits of the top 10 lies."""
+    """The highest relevance below which at most one in a hundred hits of the top 10 lies; 0 where there are not a hundred."""
     found = np.flatnonzero(hit >= 0)
     shown = found[_ranks(scores[found], hit[found]) <= TOP]
-    if weights.slope <= 0 or len(shown) == 0:
+    if weights.slope <= 0 or LOSS * len(shown) < 1:
         return 0.0
     lowest = np.sort(scores[shown, hit[shown]])[int(LOSS * len(shown))]
     return float(1 / (1 + np.exp(-(weights.slope * lowest + weights.intercept))))

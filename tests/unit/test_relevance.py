@@ -12,7 +12,7 @@ from streamrec.serving.counting import as_transitions, count_pairs
 from streamrec.serving.relevance import FEATURES, UNFITTED, AdditiveScorer, ScorerWeights
 from streamrec.serving.transitions import Transitions
 from streamrec.serving.vocabulary import Vocabulary
-from streamrec.training.fit import Slates, calibrate, cross_fitted_scores, fit, listwise, ndcg
+from streamrec.training.fit import Slates, calibrate, fit, listwise, measure, ndcg
 
 IDS = ["a", "b", "c"]
 WEIGHTS = ScorerWeights(generator=0.7, transitions=0.31, popularity=-0.123456789, slope=1.5, intercept=0.3, threshold=0.01)
@@ -108,17 +108,32 @@ def test_the_threshold_costs_at_most_one_hit_of_a_hundred_in_the_top_ten() -> No
     assert (relevances < weights.threshold).mean() > 0.2
 
 
+def test_a_hundredth_of_fewer_than_a_hundred_hits_is_not_guessed() -> None:
+    assert fit(made_slates([2.0, 0.5, 0.0], count=90)).threshold == 0.0
+    assert fit(made_slates([2.0, 0.5, 0.0], count=400)).threshold > 0.0
+
+
 def test_too_few_hits_leave_the_generator_s_order() -> None:
     few = made_slates([0.0, 3.0, 0.0], count=10)
     assert fit(few) == UNFITTED
     assert fit(Slates(np.empty((0, 5, 3)), np.empty(0, np.intp))) == UNFITTED
 
 
-def test_slates_are_scored_by_weights_that_have_not_seen_them() -> None:
-    slates = made_slates([1.5, 0.5, -0.3], count=400)
-    scores = cross_fitted_scores(slates)
-    odd = np.arange(400) % 2 == 1
-    np.testing.assert_array_equal(scores[~odd], slates.features[~odd] @ fit(slates.take(odd)).of_features)
+def test_what_a_fit_is_worth_is_measured_on_slates_that_it_has_not_seen() -> None:
+    slates = made_slates([0.5, 1.5, 0.0], count=400)
+    worth = measure(slates)
+    assert worth.fitted > worth.generator
+    even, odd = slates.take(np.arange(0, 400, 2)), slates.take(np.arange(1, 400, 2))
+    halves = [ndcg(one.features @ listwise(other), one.hit) for one, other in ((even, odd), (odd, even))]
+    assert worth.fitted == pytest.approx(sum(halves) / 2)
+
+
+def test_a_fit_that_ranks_worse_than_the_generator_is_not_used() -> None:
+    slates = made_slates([1.0, 0.0, 0.0], count=60, seed=3)
+    assert measure(slates).fitted <= measure(slates).generator  # noise was learned
+    weights = fit(slates)
+    assert (weights.generator, weights.transitions, weights.popularity) == (1.0, 0.0, 0.0)
+    assert weights.slope > 0.5  # calibrated all the same
 
 
 def test_ndcg_counts_ties_against_and_absent_items_as_nothing() -> None:
