@@ -1,11 +1,12 @@
 """The verbs for operators: topics, kafka, settings."""
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.table import Table
 
-from streamrec.cli.output import people, print_json
+from streamrec.cli.output import people, print_json, progress_bar
 from streamrec.cli.stream import Broker
 from streamrec.settings import PREFIX, Settings, load_settings
 
@@ -47,12 +48,29 @@ def check_topics(
         raise typer.Exit(1)
 
 
+@kafka.callback()
+def _kafka() -> None:
+    """A real Apache Kafka on this machine, without Docker."""
+
+
 @kafka.command("up")
-def kafka_up(nodes: Annotated[int, typer.Option(min=1, max=9, help="How many brokers.")] = 1) -> None:
+def kafka_up(
+    nodes: Annotated[int, typer.Option(min=1, max=9, help="How many brokers.")] = 1,
+    port: Annotated[int | None, typer.Option(min=1, max=65535, help="Of the first broker; a free one where not given.")] = None,
+    data_dir: Annotated[Path | None, typer.Option(help="Keeps the data here for the next time.")] = None,
+) -> None:
     """Start a real Apache Kafka and keep it until Ctrl-C; its address is printed on stdout."""
     from streamrec.localkafka.up import up
 
-    up(nodes)
+    with progress_bar() as progress:
+        bar = progress.add_task("fetching Kafka (bytes)", total=None, visible=False)
+        up(
+            nodes,
+            port,
+            data_dir,
+            say=lambda address: print(address, flush=True),
+            progress=lambda done, total, what: progress.update(bar, completed=done, total=total, visible=done < total),
+        )
 
 
 def show_settings() -> None:
