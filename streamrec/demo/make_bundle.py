@@ -11,8 +11,8 @@ from streamrec.eventlog.dataset import read_dataset
 from streamrec.training.train import train
 
 DAYS = 5
-STEPS = 600
-KEEP = 120  # followers of each item
+STEPS = 100
+KEEP = 64  # followers of each item
 
 
 def main() -> None:
