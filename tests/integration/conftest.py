@@ -8,11 +8,6 @@ import pytest
 from streamrec.localkafka import LocalKafka
 
 
-def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--events", type=int, default=4000, help="events of the restart test")
-    parser.addoption("--restarts", type=int, default=3, help="how often its worker is stopped and started")
-
-
 @pytest.fixture(scope="session")
 def kafka() -> Iterator[LocalKafka]:
     """One node."""
