@@ -2,6 +2,7 @@
 
 import time
 from enum import StrEnum
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -52,10 +53,11 @@ def train(
         raise UserError("--minutes and --steps exclude each other; give one")
     _require_torch()
     from streamrec.eventlog.dataset import read_dataset
+
+    dataset = read_dataset(data)  # before torch is imported, which takes seconds: a broken file is told at once
     from streamrec.training.train import Progress
     from streamrec.training.train import train as learn
 
-    dataset = read_dataset(data)
     with progress_bar() as progress:
         bar = progress.add_task("training", total=None)
 
@@ -117,11 +119,9 @@ def evaluate(
 
 
 def _require_torch() -> None:
-    try:
-        import torch  # noqa: F401
-        import transformers  # noqa: F401
-    except ImportError as error:
-        raise UserError(f"training needs {error.name}: install `streamrec[train]`, or run `make setup`") from None
+    missing = [name for name in ("torch", "transformers", "onnx") if find_spec(name) is None]
+    if missing:
+        raise UserError(f"training needs {', '.join(missing)}: install `streamrec[train]`, or run `make setup`")
 
 
 def _print_report(report: dict[str, Any]) -> None:
