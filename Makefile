@@ -22,7 +22,7 @@ setup: .venv/.all  ## everything, training included (torch brings 5 GB)
 check: .venv/.all  ## lint, types, import contract
 	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy && $(BIN)/lint-imports
 
-bench: .venv/.all  ## the README's figures
+bench: .venv/.all  ## latency and cost, beside their limits
 	@$(BIN)/python -m benchmarks $(ARGS)
 
 demo-bundle: .venv/.all  ## trains the bundle that the demo ships, from the first five days of its log

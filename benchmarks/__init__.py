@@ -1,1 +1,1 @@
-"""The README's figures, each against a limit that is measured in the same run."""
+"""Latency and cost, each against a limit that is measured in the same run."""

@@ -21,7 +21,12 @@ def demo(
         float | None, typer.Option(min=1, help="Stop so long after the first event; else when all are sent.")
     ] = None,
     rate: Annotated[float, typer.Option(min=0.1, help="Events a second.")] = 20,
-    broker: Annotated[str | None, typer.Option(help="Use this Kafka (host:port[,…]) instead of starting one.")] = None,
+    broker: Annotated[
+        str | None,
+        typer.Option(
+            help="A Kafka (host:port[,…]) to use instead of an own one. Made-up listens go there: set STREAMREC_TOPIC_PREFIX."
+        ),
+    ] = None,
     web: Annotated[
         bool, typer.Option("--web/--no-web", help="The live page. There is none yet; the option is kept for scripts.")
     ] = False,

@@ -4,9 +4,15 @@ from streamrec.core.errors import InvalidRecord
 from streamrec.core.session import Position
 
 PREFIX = "streamrec.dlq."
+MOST_BYTES = 900_000  # a compressed record can be larger than what may be sent; of such a one this much is kept
 
 
-def dead_letter_headers(at: Position, fault: InvalidRecord, role: str) -> tuple[tuple[str, bytes], ...]:
+def kept_bytes(value: bytes | None) -> bytes | None:
+    """The original bytes, all of them unless they are more than Kafka would take."""
+    return value if value is None else value[:MOST_BYTES]
+
+
+def dead_letter_headers(at: Position, fault: InvalidRecord, role: str, value: bytes | None = None) -> tuple[tuple[str, bytes], ...]:
     """Where the record came from, who could not read it, and why. ``at.topic`` is the name without the deployment's prefix."""
     said = {
         "topic": at.topic,
@@ -17,4 +23,6 @@ def dead_letter_headers(at: Position, fault: InvalidRecord, role: str) -> tuple[
         "reason": fault.reason,
         "detail": fault.detail,
     }
+    if value is not None and len(value) > MOST_BYTES:
+        said["original_bytes"] = len(value)
     return tuple((PREFIX + name, str(value).encode()) for name, value in said.items())

@@ -14,6 +14,7 @@ from streamrec.core.types import Claim, Evidence, ExplainedItem, Explanation, Re
 _BREAKS = re.compile(r"[\s\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]+")  # white space, control, changes of direction
 _QUOTES = str.maketrans("“”", "‘’")
 
+LONGEST_NAME = 200  # characters of a title or creator; a record must not grow with what a catalogue holds
 NO_REASON = "Suggested by the model from your recent history; no single reason stands out."
 
 
@@ -62,4 +63,5 @@ def _name(item_id: str, catalogue: CatalogueView) -> str:
 
 
 def _plain(name: str) -> str:
-    return _BREAKS.sub(" ", name).strip().translate(_QUOTES)
+    plain = _BREAKS.sub(" ", name).strip().translate(_QUOTES)
+    return plain if len(plain) <= LONGEST_NAME else plain[: LONGEST_NAME - 1] + "…"

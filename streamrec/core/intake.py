@@ -7,6 +7,7 @@ from streamrec.core.types import Event, Item
 from streamrec.core.wire import EVENT_TYPES, decode, format_of
 
 Headers = Iterable[tuple[str, bytes]]
+MISROUTED = "streamrec.misrouted"  # header of an event that was sent on: the partition and offset where it first stood
 
 
 def read_event(topic: str, value: bytes | None, headers: Headers) -> Event:
@@ -19,6 +20,19 @@ def read_event(topic: str, value: bytes | None, headers: Headers) -> Event:
     if event.event_type != EVENT_TYPES[topic]:
         raise InvalidRecord("invalid", f"event_type {event.event_type!r} does not belong on {topic}")
     return event
+
+
+def belongs(partition: int, found_in: int, headers: Headers) -> bool:
+    """Whether an event stands in its user's partition; False where it is to be sent on.
+
+    Raises:
+        InvalidRecord: it was sent on once already, and still stands in a wrong one.
+    """
+    if partition == found_in:
+        return True
+    if any(name == MISROUTED for name, _ in headers):
+        raise InvalidRecord("invalid", f"sent on once and still not in partition {partition}, where its user belongs")
+    return False
 
 
 def read_item(key: bytes | None, value: bytes | None, headers: Headers) -> tuple[str, Item | None]:

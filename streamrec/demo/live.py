@@ -66,16 +66,31 @@ class Subscriber(threading.Thread):
         self._settings = settings
         self._listening = threading.Event()
         self._stopping = threading.Event()
+        self.failure: Exception | None = None
 
     def start(self) -> None:
         super().start()
         self._listening.wait()
+        self.check()
+
+    def check(self) -> None:
+        """Raises what ended the reading, if anything did."""
+        if self.failure is not None:
+            raise self.failure
 
     def stop(self) -> None:
         self._stopping.set()
         self.join()
 
     def run(self) -> None:
+        try:
+            self._read()
+        except Exception as failure:  # raised again in the thread that waits
+            self.failure = failure
+        finally:
+            self._listening.set()
+
+    def _read(self) -> None:
         with connect_consumer(self._settings, fetch_max_wait_ms=100) as consumer:
             self._seek_to_end(consumer)
             self._listening.set()

@@ -85,7 +85,8 @@ class Demo:
         if self._own_kafka:
             self._say("starting a real Apache Kafka")
             kafka = running.enter_context(LocalKafka(progress=self._fetching))
-            settings = settings.model_copy(update={"broker": kafka.bootstrap_servers})
+            settings = settings.model_copy(update={"broker": kafka.bootstrap_servers, "security_protocol": "PLAINTEXT"})
+            self._say(f"it listens on {kafka.bootstrap_servers}")
         self._say("creating the topics")
         apply(settings)
         self._say("starting the worker")
@@ -96,6 +97,7 @@ class Demo:
         subscriber.start()
         running.callback(subscriber.stop)
         self._settings = settings
+        self._worker = worker
         return subscriber
 
     def _stream(
@@ -114,6 +116,8 @@ class Demo:
         try:
             while producer.is_alive() and time.monotonic() < ends_at:
                 self._take(subscriber, dataset)
+                subscriber.check()
+                self._worker.check()
         finally:
             self._stop.set()
             producer.join()

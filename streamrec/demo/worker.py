@@ -56,13 +56,17 @@ class WorkerProcess:
         give_up_at = time.monotonic() + READY_SECONDS
         reasons: list[str] = []
         while time.monotonic() < give_up_at:
-            if (code := self._guarded.code("worker")) is not None:
-                raise UserError(f"the worker ended with code {code}: {self._last_words()}")
+            self.check()
             ready, reasons = self._ask()
             if ready:
                 return
             time.sleep(0.05)
         raise UserError(f"the worker was not ready within {READY_SECONDS:.0f} s ({'; '.join(reasons)}): {self._last_words()}")
+
+    def check(self) -> None:
+        """Raises UserError with the worker's last words if it has ended."""
+        if (code := self._guarded.code("worker")) is not None:
+            raise UserError(f"the worker ended with code {code}: {self._last_words()}")
 
     def _variables(self) -> list[str]:
         """The settings that somebody chose, for the child's environment; a password is inherited, as `ps` would show it."""

@@ -4,9 +4,9 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 
 from streamrec.build import Recommender
-from streamrec.core.deadletters import dead_letter_headers
+from streamrec.core.deadletters import dead_letter_headers, kept_bytes
 from streamrec.core.errors import InvalidRecord, UserError
-from streamrec.core.intake import read_event, read_item
+from streamrec.core.intake import belongs, read_event, read_item
 from streamrec.core.session import Outcome, Position, update
 from streamrec.core.types import Message, Session
 from streamrec.core.wire import CONTENT_TYPES, EVENT_TYPES, Format, encode
@@ -72,7 +72,7 @@ class Replay:
         if record.topic not in EVENT_TYPES:
             return None
         event = read_event(record.topic, record.value, record.headers)
-        if partition_of(event.user_id, self._partitions) != record.partition:
+        if not belongs(partition_of(event.user_id, self._partitions), record.partition, record.headers):
             self.counts["misrouted"] += 1  # the worker sends it on: it comes again, in its right partition
             return None
         at = Position(record.topic, record.partition, record.offset, record.timestamp)
@@ -113,9 +113,9 @@ class Replay:
     def _dead_letter(self, record: LogRecord, fault: InvalidRecord) -> LogRecord:
         at = Position(record.topic, record.partition, record.offset, record.timestamp)
         role = "sessions" if record.topic in EVENT_TYPES else "recommend"
-        headers = (*record.headers, *dead_letter_headers(at, fault, role))
+        headers = (*record.headers, *dead_letter_headers(at, fault, role, record.value))
         offset = self._next_offset("dead-letters", record.partition)
-        return LogRecord("dead-letters", record.partition, offset, record.timestamp, record.key, record.value, headers)
+        return LogRecord("dead-letters", record.partition, offset, record.timestamp, record.key, kept_bytes(record.value), headers)
 
     def _next_offset(self, topic: str, partition: int) -> int:
         offset = self._offsets[topic, partition]

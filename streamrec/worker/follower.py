@@ -64,5 +64,5 @@ class Follower:
         try:
             self.catalogue.apply(record.offset, *read_item(record.key, record.value, record.headers))
         except InvalidRecord as fault:
-            # The sessions role dead-letters it; here it only must not count as an item.
+            # The recommend role dead-letters it; here it only must not count as an item.
             log.warning("unreadable item skipped", topic=record.topic, offset=record.offset, fault=str(fault))

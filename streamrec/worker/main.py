@@ -10,6 +10,7 @@ from prometheus_client import CollectorRegistry
 from streamrec.admin.client import client_options
 from streamrec.admin.contracts import TopicContract, load_contracts
 from streamrec.build import Recommender, build_recommender
+from streamrec.core.errors import UserError
 from streamrec.core.metrics import CATALOGUE_VERSION, LOST_RECORDS, MODEL_INFO, READY
 from streamrec.core.wire import Format
 from streamrec.settings import Settings
@@ -126,6 +127,9 @@ async def _serve_ops(health: Health, parts: Parts) -> None:
         return reasons
 
     host, port = parts.settings.ops_host, parts.settings.ops_port
-    async with ops_server(host, port, ready=not_ready, live=health.not_live, registry=parts.metrics.registry) as bound:
-        log.info("ops server", host=host, port=bound)
-        await asyncio.Event().wait()
+    try:
+        async with ops_server(host, port, ready=not_ready, live=health.not_live, registry=parts.metrics.registry) as bound:
+            log.info("ops server", host=host, port=bound)
+            await asyncio.Event().wait()
+    except OSError as error:
+        raise UserError(f"setting ops_port: {host}:{port} cannot be served ({error.strerror}); 0 takes a free port") from None

@@ -6,8 +6,9 @@ from typing import Any
 import faust
 import structlog
 
-from streamrec.core.deadletters import dead_letter_headers
+from streamrec.core.deadletters import dead_letter_headers, kept_bytes
 from streamrec.core.errors import InvalidRecord
+from streamrec.core.intake import MISROUTED
 from streamrec.core.metrics import DEAD_LETTERS
 from streamrec.core.session import Position
 from streamrec.core.types import Message
@@ -54,9 +55,6 @@ class Output:
         at = self.position(record)
         self._metrics[DEAD_LETTERS].labels(topic=at.topic, reason=fault.reason).inc()
         log.warning("dead letter", topic=record.topic, partition=record.partition, offset=record.offset, fault=str(fault))
-        headers = (*record.headers, *dead_letter_headers(at, fault, self._role))
+        headers = (*record.headers, *dead_letter_headers(at, fault, self._role, record.value))
         topic = self._prefix + "dead-letters"
-        return await send(self._app, topic, record.key, record.value, partition=record.partition, headers=headers)
-
-
-MISROUTED = "streamrec.misrouted"  # header: the partition and offset where the record first stood
+        return await send(self._app, topic, record.key, kept_bytes(record.value), partition=record.partition, headers=headers)

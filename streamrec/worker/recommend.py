@@ -47,11 +47,14 @@ class RecommendRole:
 
     async def run(self, deliveries: AsyncIterator[Delivery]) -> None:
         await self._follower.caught_up.wait()
-        async with asyncio.TaskGroup() as group:
-            batches = group.create_task(self._run_batches())
-            async for delivery in deliveries:
-                self._waiting.put_nowait(delivery)
-            batches.cancel()
+        try:
+            async with asyncio.TaskGroup() as group:
+                batches = group.create_task(self._run_batches())
+                async for delivery in deliveries:
+                    self._waiting.put_nowait(delivery)
+                batches.cancel()
+        except ExceptionGroup as failed:
+            raise failed.exceptions[0] from None
 
     async def _run_batches(self) -> None:
         while True:

@@ -8,6 +8,7 @@ from typing import Any
 
 import structlog
 
+from streamrec.core.errors import UserError
 from streamrec.worker.app import App
 
 log = structlog.get_logger(__name__)
@@ -50,6 +51,9 @@ async def serve(apps: Sequence[App], *, beside: Sequence[Awaitable[Any]] = (), g
         watchdog.cancel()
     failures = [failure for app in apps if (failure := app.failure or app.crash_reason)]
     failures += [result for result in results if isinstance(result, Exception)]
+    for failure in failures:
+        if isinstance(failure, UserError):
+            raise failure
     if failures:
         raise WorkerFailed(f"{type(failures[0]).__name__}: {failures[0]}") from failures[0]
 

@@ -9,7 +9,7 @@ from typing import Any
 import structlog
 
 from streamrec.core.errors import InvalidRecord
-from streamrec.core.intake import read_event
+from streamrec.core.intake import belongs, read_event
 from streamrec.core.metrics import EVENTS, MISROUTED_EVENTS
 from streamrec.core.session import SessionRules, update
 from streamrec.core.types import Message, Session
@@ -18,7 +18,7 @@ from streamrec.eventlog.partition import partition_of
 from streamrec.worker.acks import Delivery
 from streamrec.worker.follower import Follower
 from streamrec.worker.metrics import Metrics
-from streamrec.worker.output import MISROUTED, Output
+from streamrec.worker.output import Output
 from streamrec.worker.record import Record
 from streamrec.worker.table import ByteTable
 
@@ -51,10 +51,11 @@ class SessionsRole:
         at = self._output.position(record)
         try:
             event = read_event(at.topic, record.value, record.headers)
+            partition = partition_of(event.user_id, self._partitions)
+            at_home = belongs(partition, record.partition, record.headers)
         except InvalidRecord as fault:
             return await self._output.dead_letter(record, fault)
-        partition = partition_of(event.user_id, self._partitions)
-        if partition != record.partition:
+        if not at_home:
             return await self._send_on(record, partition)
         key = event.user_id.encode()
         held = self._session(partition, key)
@@ -72,9 +73,6 @@ class SessionsRole:
             return None
 
     async def _send_on(self, record: Record, partition: int) -> Awaitable[Any]:
-        if any(name == MISROUTED for name, _ in record.headers):
-            fault = InvalidRecord("invalid", f"sent on once and still not in partition {partition}, where its user belongs")
-            return await self._output.dead_letter(record, fault)
         self._metrics[MISROUTED_EVENTS].labels(topic=self._output.position(record).topic).inc()
         log.warning("event in a wrong partition, sent on: the producer must partition by murmur2 of the user_id", input=str(record))
         return await self._output.forward(record, partition)

@@ -120,12 +120,15 @@ def test_content_types_are_those_that_the_wire_knows(contract: TopicContract):
 
 
 def test_dead_letter_headers_are_those_that_the_code_adds():
-    from streamrec.core.deadletters import dead_letter_headers
+    from streamrec.core.deadletters import MOST_BYTES, dead_letter_headers
     from streamrec.core.errors import InvalidRecord
 
     schema = json.loads((TOPICS / CONTRACTS["dead-letters"].headers_schema).read_text())
-    added = dead_letter_headers(Position("clicks", 1, 2, 3), InvalidRecord("invalid", "no key"), "sessions")
-    assert sorted(name for name, _ in added) == sorted(schema["required"]) == sorted(schema["properties"])
+    at, fault = Position("clicks", 1, 2, 3), InvalidRecord("invalid", "no key")
+    always = dead_letter_headers(at, fault, "sessions", b"")
+    added = dead_letter_headers(at, fault, "sessions", b"x" * (MOST_BYTES + 1))
+    assert sorted(name for name, _ in always) == sorted(schema["required"])
+    assert sorted(name for name, _ in added) == sorted(schema["properties"])
     assert all(name.startswith(PREFIX) for name, _ in added)
 
 

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from streamrec.core.explain import NO_REASON, explain
+from streamrec.core.explain import NO_REASON, explain, word
 from streamrec.core.types import Evidence, ExplainedItem, Item
 from streamrec.core.wire import encode
 from tests.make import Counts, Uniform, catalogue, item, pipeline, recommended, session, trigger, view
@@ -139,3 +139,10 @@ def test_an_explanation_names_things_as_the_recommendation_knew_them() -> None:
     offered.apply(0, "a", item("a", title="New"))
     assert encode(made.explain(told, offered)) == before
     assert b"Old" in before
+
+
+def test_a_long_title_does_not_make_a_long_record() -> None:
+    offered = catalogue(item("a", title="x" * 20_000), item("b"))
+    told = word("b", Evidence(kind="often_after", item_id="a", event_id="e", count=3, window=10), offered.at(0))
+    assert len(told) < 400
+    assert "x…”" in told

@@ -3,7 +3,7 @@
 import msgspec
 import pytest
 
-from streamrec.core.deadletters import dead_letter_headers
+from streamrec.core.deadletters import MOST_BYTES, dead_letter_headers, kept_bytes
 from streamrec.core.errors import InvalidRecord
 from streamrec.core.intake import Headers, read_event, read_item
 from streamrec.core.wire import MAX_RECORD_BYTES, encode
@@ -87,3 +87,12 @@ def test_dead_letter_headers_can_be_written_whatever_the_record_said() -> None:
     with pytest.raises(InvalidRecord) as caught:
         read_event("listens", msgspec.json.encode({"schema_version": "\U0001f600\x00"}), JSON)
     assert all(isinstance(value, bytes) for _, value in dead_letter_headers(position(), caught.value, "sessions"))
+
+
+def test_a_dead_letter_too_large_to_be_sent_is_cut_and_says_how_large_it_was() -> None:
+    whole = b"x" * (MOST_BYTES + 1)
+    headers = dict(dead_letter_headers(position(), InvalidRecord("too_large", "it is"), "sessions", whole))
+    assert kept_bytes(whole) == whole[:-1]
+    assert headers["streamrec.dlq.original_bytes"] == str(len(whole)).encode()
+    assert kept_bytes(whole[:-1]) == whole[:-1]
+    assert kept_bytes(None) is None
