@@ -21,7 +21,7 @@ of a core, not 35, and none of it passes the queues above.
 """
 
 import asyncio
-from typing import Any
+from typing import Any, cast
 
 from aiokafka.errors import IllegalStateError
 from faust.tables.manager import TableManager as FaustTableManager
@@ -49,8 +49,13 @@ class Recovery(FaustRecovery):
             start.clear()
             try:
                 await self._wait(self._recover(self._rebalance))
-            except (RebalanceAgain, IllegalStateError):
-                continue  # a partition was taken away meanwhile: the next rebalance begins again
+            except (RebalanceAgain, IllegalStateError) as again:
+                # A partition was taken away meanwhile, and the next rebalance begins again. But where none has begun, none need
+                # come: then try again, or the worker would have its partitions and never read them.
+                if cast(Any, self.app).rebalancing_count == self._rebalance and not start.is_set():
+                    self.log.warning("Recovery starts over: %r", again)
+                    await self.sleep(0.5)
+                    start.set()
             except ServiceStopped:
                 break
 
