@@ -12,6 +12,7 @@ Faults of faust-streaming 0.15.3 that this answers:
   before the seek is never seen again.
 - `getmany` hands its live set of active partitions to the consumer's thread. Emptied while the fetch waits, it means "all
   partitions" to aiokafka, and events of paused partitions are taken and dropped.
+- a stop at the start of a rebalance may wait without end for aiokafka's fetcher (`stop_surely`).
 - `wait_empty` waits without end for an event that will never be acked, and swallows its cancellation: a SIGTERM hangs.
 
 So here the commit is one number per partition: the offset after the last record that `Acks` confirmed. Whether a gap
@@ -27,6 +28,8 @@ from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
 from mode.utils.futures import notify
 
+from streamrec.worker.reader import stop_surely
+
 FETCH_WAIT_MS = 500
 
 
@@ -37,6 +40,9 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
         consumer = super()._create_worker_consumer(transport)
         consumer._fetch_max_wait_ms = FETCH_WAIT_MS
         return consumer
+
+    async def on_thread_stop(self) -> None:
+        await stop_surely(super().on_thread_stop(), self._consumer)
 
 
 class Consumer(driver.Consumer):

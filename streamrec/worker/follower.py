@@ -12,6 +12,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from streamrec.core.catalogue import Catalogue
 from streamrec.core.errors import InvalidRecord
 from streamrec.core.intake import read_item
+from streamrec.worker.reader import stop_surely
 
 log = structlog.get_logger(__name__)
 WAIT_MS = 500
@@ -47,7 +48,7 @@ class Follower:
                 if self.catalogue.version >= end:
                     self.caught_up.set()
         finally:
-            await consumer.stop()
+            await stop_surely(consumer.stop(), consumer)
 
     async def reached(self, version: int) -> None:
         """Waits until the catalogue goes as far as ``version``."""

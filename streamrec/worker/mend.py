@@ -21,9 +21,9 @@ of a core, not 35, and none of it passes the queues above.
 """
 
 import asyncio
-from typing import Any, cast
+from typing import Any
 
-from aiokafka.errors import IllegalStateError
+from aiokafka.errors import KafkaError
 from faust.tables.manager import TableManager as FaustTableManager
 from faust.tables.recovery import RebalanceAgain, ServiceStopped
 from faust.tables.recovery import Recovery as FaustRecovery
@@ -49,13 +49,13 @@ class Recovery(FaustRecovery):
             start.clear()
             try:
                 await self._wait(self._recover(self._rebalance))
-            except (RebalanceAgain, IllegalStateError) as again:
-                # A partition was taken away meanwhile, and the next rebalance begins again. But where none has begun, none need
-                # come: then try again, or the worker would have its partitions and never read them.
-                if cast(Any, self.app).rebalancing_count == self._rebalance and not start.is_set():
-                    self.log.warning("Recovery starts over: %r", again)
-                    await self.sleep(0.5)
-                    start.set()
+            except RebalanceAgain:
+                pass  # the next one has been signalled already
+            except (KafkaError, TimeoutError) as error:
+                # Brokers are away, or a partition is. In the second case the next rebalance is at hand, and starts again as well.
+                self.log.warning("Recovery starts over: %r", error)
+                await self.sleep(0.5)
+                start.set()
             except ServiceStopped:
                 break
 

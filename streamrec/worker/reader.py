@@ -1,7 +1,7 @@
 """Reads ranges of partitions directly, without a group: what a table was, and what Faust skipped. Commits nothing."""
 
 import asyncio
-from collections.abc import AsyncIterator, Collection, Mapping
+from collections.abc import AsyncIterator, Collection, Coroutine, Mapping
 from contextlib import aclosing
 from typing import Any, Self
 
@@ -28,7 +28,7 @@ class Reader:
     async def stop(self) -> None:
         consumer, self._consumer = self._consumer, None
         if consumer is not None:
-            await consumer.stop()
+            await stop_surely(consumer.stop(), consumer)
 
     async def read(self, ranges: Ranges) -> AsyncIterator[list[Any]]:
         """The records of the ranges, in batches, each of one partition; in order within a partition.
@@ -76,10 +76,25 @@ class Reader:
             try:
                 await consumer.start()
             except BaseException:
-                await consumer.stop()
+                await stop_surely(consumer.stop(), consumer)
                 raise
             self._consumer = consumer
         return self._consumer
+
+
+async def stop_surely(stopping: Coroutine[Any, Any, None], consumer: Any) -> None:
+    """Ends when ``stopping``, which stops the aiokafka consumer, has ended; by itself it may never.
+
+    A fetcher (aiokafka 0.14) that has just lost its assignment cancels its fetches and awaits them under
+    `suppress(CancelledError)`. When `stop` cancels the fetcher in that moment, so right after `unsubscribe` or at the start of a
+    rebalance, the cancellation is swallowed too, the fetcher waits for its next assignment and `stop` waits for the fetcher.
+    So it is cancelled again.
+    """
+    task = asyncio.ensure_future(stopping)
+    while not (await asyncio.wait({task}, timeout=0.2))[0]:
+        if consumer._fetcher is not None:
+            consumer._fetcher._fetch_task.cancel()
+    await task
 
 
 def servers(connection: Connection) -> list[str]:

@@ -88,7 +88,6 @@ def plant(records, place, fault):
 
 
 @pytest.mark.timeout(900)
-@pytest.mark.xfail(reason="known: after kills while joining a new worker can hang at its start", strict=False)
 def test_nothing_is_lost_when_the_worker_is_stopped_and_started_under_load(kafka3: LocalKafka, topic_prefix: str, pytestconfig):
     """`--events 20000 --restarts 5` is the long form; some restarts are in order, the others are crashes."""
     count, restarts = pytestconfig.getoption("--events"), pytestconfig.getoption("--restarts")
