@@ -25,6 +25,7 @@ from streamrec.settings import Settings, load_settings
 RATES = (20, 100)  # events a second
 SECONDS = 20
 WARM_UP = 3  # seconds that are left out
+READY = "the bare loop has its partitions"
 
 
 def run() -> dict[str, Any]:
@@ -43,7 +44,10 @@ def run() -> dict[str, Any]:
                 measured = _measure(dataset, rate, ours, lambda value: decode(Recommendation, value).trigger.event_id)
             guarded = Guarded()
             command = [sys.executable, "-m", "benchmarks.latency", bare.broker, bare.topic_prefix]
-            guarded.start("bare", command, DATA.parents[3], guarded.scratch / "log")
+            log = guarded.scratch / "log"
+            guarded.start("bare", command, DATA.parents[3], log)
+            while READY not in log.read_text():
+                time.sleep(0.05)
             limit = _measure(dataset, rate, bare, lambda value: decode(Event, value).event_id)
             guarded.close()
             ratios = {name: round(measured[name] / limit[name], 1) for name in ("p50", "p95", "p99")}
@@ -86,6 +90,7 @@ async def _bare_loop(broker: str, prefix: str) -> None:
     producer = AIOKafkaProducer(bootstrap_servers=broker, acks="all", linger_ms=0)
     await consumer.start()
     await producer.start()
+    print(READY, flush=True)
     async for record in consumer:
         await producer.send(f"{prefix}recommendations", record.value, record.key, partition=record.partition)
 

@@ -50,7 +50,7 @@ def _sessions() -> list[Session]:
 
 def _bare_model(sessions: list[Session], batch: int) -> float:
     bundle = load_bundle(DEMO_BUNDLE)
-    context = int(bundle.manifest.model["context"])
+    context = bundle.manifest.model.context
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
     model = onnxruntime.InferenceSession(bundle.onnx, options, providers=["CPUExecutionProvider"])
