@@ -77,6 +77,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     steps: int
     threads: int
     cpu: str
+    precision: str = "fp32"  # of the products in training: bf16 where the processor has them; the served weights are fp32
     model: ModelShape
     window: int  # of the transitions
     libraries: dict[str, str]

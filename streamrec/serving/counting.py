@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 WINDOW = 10
 DECAY = 0.8  # of a transition's weight, for each step further apart
 KEEP = 500  # followers of each item; with all of them Markov is no better on ml-1m
+TABLE = 2**24  # cells of a table of all pairs that may be held in memory
 RECENT = 0.1  # of the log: after so many interactions one counts half as much for recent popularity
 
 
@@ -40,14 +41,29 @@ def count_pairs(users: NDArray[Any], items: NDArray[Any], size: int, *, window: 
     """
     place = np.arange(len(items))
     again = _next_of_the_same(users, items)
-    keys, weights = [np.empty(0, np.int64)], [np.empty(0)]
+    keys, weights = [np.empty(0, np.int64)], [1.0]
     for lag in range(1, min(window, len(items) - 1) + 1):
         pair = (users[:-lag] == users[lag:]) & (again[:-lag] >= place[lag:])
         keys.append(items[:-lag][pair].astype(np.int64) * size + items[lag:][pair])
-        weights.append(np.full(len(keys[-1]), decay ** (lag - 1)))
-    key, inverse, times = np.unique(np.concatenate(keys), return_inverse=True, return_counts=True)
-    weight: NDArray[np.float64] = np.bincount(inverse, np.concatenate(weights), len(key)).astype(np.float64)
-    return Pairs(key // size, key % size, times, weight)
+        weights.append(decay ** (lag - 1))
+    return _summed_in_a_table(keys, weights, size) if size * size <= TABLE else _summed_by_sorting(keys, weights, size)
+
+
+def _summed_in_a_table(keys: list[NDArray[np.int64]], weights: list[float], size: int) -> Pairs:
+    """Three times as fast as sorting."""
+    times, weight = np.zeros(size * size, np.int64), np.zeros(size * size)
+    for key, each in zip(keys, weights, strict=True):
+        counted = np.bincount(key, minlength=size * size)
+        times += counted
+        weight += each * counted
+    found = np.flatnonzero(times)
+    return Pairs(found // size, found % size, times[found], weight[found])
+
+
+def _summed_by_sorting(keys: list[NDArray[np.int64]], weights: list[float], size: int) -> Pairs:
+    found, inverse, times = np.unique(np.concatenate(keys), return_inverse=True, return_counts=True)
+    each = np.repeat(weights, [len(key) for key in keys])
+    return Pairs(found // size, found % size, times, np.bincount(inverse, each, len(found)).astype(np.float64))
 
 
 def as_transitions(pairs: Pairs, size: int, keep: int = KEEP) -> TransitionCounts:

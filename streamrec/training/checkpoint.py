@@ -2,7 +2,7 @@
 
 import os
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 from safetensors import SafetensorError, safe_open
@@ -12,6 +12,7 @@ from torch import Tensor
 from streamrec.core.errors import UserError
 
 FILE = "checkpoint.safetensors"
+Precision = Literal["bf16", "fp32"]
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
@@ -21,6 +22,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     holdout: str
     seed: int
     threads: int
+    precision: Precision
     dim: int
     layers: int
     heads: int

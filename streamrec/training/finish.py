@@ -137,6 +137,7 @@ def _manifest(dataset: Dataset, parts: Split, plan: Plan, files: dict[str, FileE
         steps=plan.steps,
         threads=plan.threads,
         cpu=instruction_set(),
+        precision=plan.precision,
         model=ModelShape(dim=plan.dim, layers=plan.layers, heads=plan.heads, context=plan.context, dropout=plan.dropout),
         window=WINDOW,
         libraries={name: version(name) for name in LIBRARIES},

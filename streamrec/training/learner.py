@@ -10,7 +10,7 @@ from torch import Tensor
 
 from streamrec.serving.counting import recent_popularity
 from streamrec.training.batches import Batch
-from streamrec.training.checkpoint import Plan
+from streamrec.training.checkpoint import Plan, Precision
 from streamrec.training.lessons import Lessons
 from streamrec.training.network import FullSoftmax, Network
 from streamrec.training.start import start_embeddings
@@ -18,6 +18,12 @@ from streamrec.training.start import start_embeddings
 WEIGHT_DECAY = 0.01
 CLIP = 1.0  # of the gradient's norm
 AVERAGE = 0.99  # of the weights that are served: what each step keeps of the average
+
+
+def fastest_precision() -> Precision:
+    """Matrix products in bfloat16 take half the time where the processor has them; elsewhere they are slower than float32's."""
+    has = torch.cpu.get_capabilities()
+    return "bf16" if has.get("avx512_bf16") or has.get("amx_bf16") else "fp32"
 
 
 class Learner:
@@ -34,6 +40,7 @@ class Learner:
             self.network.embeddings.copy_(start_embeddings(lessons.users, lessons.items, size, plan.dim, random))
             popularity = recent_popularity(lessons.items, size, half_life=math.inf)
             self.network.bias.copy_(torch.from_numpy(np.log(popularity)))
+        self._precision = {"bf16": torch.bfloat16, "fp32": torch.float32}[plan.precision]
         self._optimizer = torch.optim.AdamW(self.network.parameters(), betas=(0.9, 0.98), weight_decay=WEIGHT_DECAY, fused=True)
         self.averaged = copy.deepcopy(self.network).eval().requires_grad_(False)
         self.best = copy.deepcopy(self.averaged)
@@ -45,7 +52,8 @@ class Learner:
         torch.manual_seed(int(np.random.SeedSequence([self._seed, step]).generate_state(1)[0]))
         targets = torch.from_numpy(batch.targets).flatten()
         asked = targets >= 0
-        states = self.network(torch.from_numpy(batch.items)).flatten(0, 1)[asked]
+        with torch.autocast("cpu", self._precision, enabled=self._precision != torch.float32):
+            states = self.network(torch.from_numpy(batch.items)).flatten(0, 1)[asked].to(self._precision)
         loss: Tensor = FullSoftmax.apply(states, self.network.embeddings, self.network.bias, targets[asked])
         self._optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]

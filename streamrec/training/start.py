@@ -7,7 +7,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from streamrec.serving.counting import count_pairs
+from streamrec.serving.counting import TABLE, count_pairs
 
 WINDOW = 8
 DECAY = 0.8
@@ -24,6 +24,8 @@ def start_embeddings(users: NDArray[Any], items: NDArray[Any], size: int, dim: i
     """
     noise = torch.randn(size, dim, generator=generator)
     ppmi = _ppmi(users, items, size)
+    if size * size <= TABLE:
+        ppmi = ppmi.to_dense()  # a product with it is then twice as fast
     rank = min(dim, size)
     basis = torch.randn(size, min(rank + OVERSAMPLING, size), generator=generator)
     for _ in range(ITERATIONS):

@@ -27,7 +27,7 @@ from streamrec.training import checkpoint
 from streamrec.training.batches import batches
 from streamrec.training.checkpoint import Checkpoint, Plan
 from streamrec.training.finish import refuse_foreign, write_bundle
-from streamrec.training.learner import Learner
+from streamrec.training.learner import Learner, fastest_precision
 from streamrec.training.lessons import Lessons, make_lessons
 
 LEARNING_RATE = 1.2e-3
@@ -95,6 +95,7 @@ def train(
         holdout=holdout,
         seed=seed,
         threads=threads,
+        precision=fastest_precision(),
         dim=dim,
         layers=layers,
         heads=heads,
