@@ -44,6 +44,12 @@ def train(
     ] = None,
     seed: Annotated[int, typer.Option(min=0)] = 0,
     holdout: Annotated[Holdout, typer.Option(help="What to withhold for `evaluate`; none is for production.")] = Holdout.NONE,
+    base: Annotated[
+        Path | None,
+        typer.Option(
+            "--continue", help="A bundle to go on from: what DATA has newer than it is learned, new items join, its shape is kept."
+        ),
+    ] = None,
     dim: Annotated[int, typer.Option(min=8, help="Width of the model.")] = 128,
     as_json: AsJson = False,
 ) -> None:
@@ -73,6 +79,7 @@ def train(
             seed=seed,
             holdout=holdout.value,
             dim=dim,
+            continues=base,
             spent=time.process_time() - started,
             progress=show,
         )

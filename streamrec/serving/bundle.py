@@ -84,6 +84,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     metrics: dict[str, float]
     files: dict[str, FileEntry]
     code: str  # streamrec's version
+    continues: str | None = None  # the version of the bundle that this one was continued from
 
 
 @dataclass(frozen=True, eq=False)
@@ -95,6 +96,8 @@ class Bundle:
     vocabulary: Vocabulary
     items: Mapping[str, Item]
     transitions: Transitions
+    counts: TransitionCounts
+    interactions: np.ndarray[Any, np.dtype[np.int64]]
     popularity: np.ndarray[Any, np.dtype[np.float64]]
     scorer_weights: ScorerWeights
     onnx: bytes
@@ -137,6 +140,8 @@ def load_bundle(path: Path) -> Bundle:
         vocabulary=vocabulary,
         items={item.item_id: item for item in items},
         transitions=Transitions(vocabulary, counts, popularity, interactions, manifest.window),
+        counts=counts,
+        interactions=interactions,
         popularity=popularity,
         scorer_weights=weights,
         onnx=content["model.onnx"],

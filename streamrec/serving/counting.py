@@ -31,19 +31,30 @@ class Pairs(Struct, frozen=True):
     weight: NDArray[np.float64]  # times, each with its decay
 
 
-def count_pairs(users: NDArray[Any], items: NDArray[Any], size: int, *, window: int = WINDOW, decay: float = DECAY) -> Pairs:
+def count_pairs(
+    users: NDArray[Any],
+    items: NDArray[Any],
+    size: int,
+    *,
+    window: int = WINDOW,
+    decay: float = DECAY,
+    new: NDArray[np.bool_] | None = None,
+) -> Pairs:
     """Counts over each user's interactions, which stand together and in order.
 
     An interaction counts once for each item that came within the window before it, by the nearest one where it came twice.
 
     Args:
         size: the number of items.
+        new: only pairs that end in one of these interactions are counted; all where None.
     """
     place = np.arange(len(items))
     again = _next_of_the_same(users, items)
     keys, weights = [np.empty(0, np.int64)], [1.0]
     for lag in range(1, min(window, len(items) - 1) + 1):
         pair = (users[:-lag] == users[lag:]) & (again[:-lag] >= place[lag:])
+        if new is not None:
+            pair &= new[lag:]
         keys.append(items[:-lag][pair].astype(np.int64) * size + items[lag:][pair])
         weights.append(decay ** (lag - 1))
     return _summed_in_a_table(keys, weights, size) if size * size <= TABLE else _summed_by_sorting(keys, weights, size)
@@ -64,6 +75,16 @@ def _summed_by_sorting(keys: list[NDArray[np.int64]], weights: list[float], size
     found, inverse, times = np.unique(np.concatenate(keys), return_inverse=True, return_counts=True)
     each = np.repeat(weights, [len(key) for key in keys])
     return Pairs(found // size, found % size, times, np.bincount(inverse, each, len(found)).astype(np.float64))
+
+
+def add_pairs(one: Pairs, other: Pairs, size: int) -> Pairs:
+    """What was counted in two parts of a log."""
+    keys = np.concatenate([one.leader * size + one.follower, other.leader * size + other.follower])
+    found, inverse = np.unique(keys, return_inverse=True)
+    times = np.zeros(len(found), np.int64)
+    np.add.at(times, inverse, np.concatenate([one.times, other.times]))
+    weight = np.bincount(inverse, np.concatenate([one.weight, other.weight]), len(found)).astype(np.float64)
+    return Pairs(found // size, found % size, times, weight)
 
 
 def as_transitions(pairs: Pairs, size: int, keep: int = KEEP) -> TransitionCounts:

@@ -28,6 +28,8 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     heads: int
     context: int
     dropout: float
+    sampled: bool  # the softmax, not full
+    continues: str | None  # the version of the bundle that it goes on from
     steps: int
 
 

@@ -14,7 +14,7 @@ import streamrec
 from streamrec.core.errors import UserError
 from streamrec.evaluation.protocols import Split
 from streamrec.evaluation.slates import CANDIDATES, slates
-from streamrec.eventlog.dataset import Dataset
+from streamrec.eventlog.dataset import LATEST_MS, Dataset
 from streamrec.serving.bundle import (
     FILES,
     MANIFEST,
@@ -29,6 +29,7 @@ from streamrec.serving.bundle import (
 )
 from streamrec.serving.counting import (
     WINDOW,
+    add_pairs,
     as_transitions,
     count_interactions,
     count_pairs,
@@ -39,6 +40,7 @@ from streamrec.serving.relevance import FEATURES, UNFITTED, AdditiveScorer
 from streamrec.serving.runtime import instruction_set
 from streamrec.serving.transitions import Transitions
 from streamrec.training.checkpoint import Plan
+from streamrec.training.continued import Base, counted_before, popularity_since
 from streamrec.training.export import TOLERANCE, to_onnx
 from streamrec.training.fit import Slates, fit, measure
 from streamrec.training.lessons import Lessons
@@ -53,20 +55,28 @@ VALIDATION = {
 
 
 def write_bundle(
-    network: Network, dataset: Dataset, parts: Split, lessons: Lessons, plan: Plan, keep: int, partial: Path, out: Path
+    network: Network,
+    dataset: Dataset,
+    parts: Split,
+    lessons: Lessons,
+    plan: Plan,
+    keep: int,
+    partial: Path,
+    out: Path,
+    base: Base | None = None,
 ) -> Manifest:
     """Writes the bundle into ``partial`` and, when it is whole, puts it in place of ``out``."""
     onnx = to_onnx(network)
     generator = GPTRec(onnx, lessons.vocabulary, plan.context, plan.threads)
     _compare(network, generator)
-    judged = _slates(generator, _Counts(parts, parts.learned, lessons, keep), parts, lessons, plan)
+    judged = _slates(generator, _Counts(parts, parts.learned, lessons, keep, base), parts, lessons, plan)
     weights = fit(judged)
-    counts = _Counts(parts, parts.counted, lessons, keep)
+    counts = _Counts(parts, parts.counted, lessons, keep, base)
     contents = {
         "weights.safetensors": save(network.state_dict()),
         "model.onnx": onnx,
         "vocabulary.json": msgspec.json.encode(lessons.vocabulary.item_ids),
-        "items.jsonl.gz": pack_items(dataset.items),
+        "items.jsonl.gz": pack_items({**base.bundle.items, **dataset.items} if base else dataset.items),
         "counts.safetensors": pack_counts(counts.transitions, counts.popularity, counts.interactions),
         "scorer.json": msgspec.json.format(msgspec.json.encode(weights)),
     }
@@ -79,7 +89,7 @@ def write_bundle(
         worth = measure(judged)
         metrics["generator_ndcg@10"] = round(worth.generator, 6)
         metrics["scored_ndcg@10"] = round(max(worth.generator, worth.fitted), 6)  # a fit that ranks worse is not used
-    manifest = _manifest(dataset, parts, plan, files, metrics)
+    manifest = _manifest(dataset, parts, plan, files, metrics, base)
     write_file(folder, MANIFEST, msgspec.json.format(msgspec.json.encode(manifest)))
     _replace(folder, out)
     shutil.rmtree(partial)
@@ -93,14 +103,22 @@ def refuse_foreign(out: Path) -> None:
 
 
 class _Counts:
-    """Transitions and popularity of some interactions."""
+    """Transitions and popularity of some interactions; those newer than a base's, and its own, where there is one."""
 
-    def __init__(self, parts: Split, of: NDArray[np.bool_], lessons: Lessons, keep: int) -> None:
+    def __init__(self, parts: Split, of: NDArray[np.bool_], lessons: Lessons, keep: int, base: Base | None) -> None:
         size = len(lessons.vocabulary)
         items = lessons.to_vocabulary[parts.items[of]]
-        self.transitions = as_transitions(count_pairs(parts.users[of], items, size), size, keep)
-        self.popularity = recent_popularity(lessons.to_vocabulary[parts.by_time(of)], size)
-        self.interactions = count_interactions(items, size)
+        new = parts.occurred_at[of] > base.last if base else np.ones(len(items), bool)
+        pairs = count_pairs(parts.users[of], items, size, new=new)
+        by_time = lessons.to_vocabulary[parts.by_time(of & (parts.occurred_at > base.last) if base else of)]
+        self.interactions = count_interactions(items[new], size)
+        if base is None:
+            self.popularity = recent_popularity(by_time, size)
+        else:
+            pairs = add_pairs(pairs, counted_before(base, lessons.vocabulary), size)
+            self.popularity = popularity_since(base, by_time, lessons.vocabulary)
+            self.interactions[base.places_in(lessons.vocabulary)] += base.bundle.interactions
+        self.transitions = as_transitions(pairs, size, keep)
 
 
 def _slates(generator: GPTRec, counts: _Counts, parts: Split, lessons: Lessons, plan: Plan) -> Slates:
@@ -116,22 +134,26 @@ def _slates(generator: GPTRec, counts: _Counts, parts: Split, lessons: Lessons, 
     return Slates(features, np.where(matches.any(axis=1), matches.argmax(axis=1), -1))
 
 
-def _manifest(dataset: Dataset, parts: Split, plan: Plan, files: dict[str, FileEntry], metrics: dict[str, float]) -> Manifest:
+def _manifest(
+    dataset: Dataset, parts: Split, plan: Plan, files: dict[str, FileEntry], metrics: dict[str, float], base: Base | None
+) -> Manifest:
     seen = parts.counted.copy()
     seen[parts.validation] = True
     times = parts.occurred_at[seen]
+    before = base.bundle.manifest.data if base else None
     return Manifest(
         schema_version=1,
         version=content_version(files),
         code=streamrec.__version__,
+        continues=plan.continues,
         holdout=plan.holdout,  # type: ignore[arg-type]  # `split` has accepted it
         validation=VALIDATION[plan.holdout],
         data=DataRange(
             sha256=dataset.sha256,
-            interactions=int(seen.sum()),
+            interactions=int(seen.sum()) if before is None else before.interactions + int((times > before.last).sum()),
             validation_targets=len(parts.validation),
-            first=int(times.min()),
-            last=int(times.max()),
+            first=min(int(times.min()), before.first if before else LATEST_MS),
+            last=max(int(times.max()), before.last if before else 0),
         ),
         seed=plan.seed,
         steps=plan.steps,

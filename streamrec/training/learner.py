@@ -11,12 +11,15 @@ from torch import Tensor
 from streamrec.serving.counting import recent_popularity
 from streamrec.training.batches import Batch
 from streamrec.training.checkpoint import Plan, Precision
+from streamrec.training.continued import Base, take_over
 from streamrec.training.lessons import Lessons
 from streamrec.training.network import FullSoftmax, Network
+from streamrec.training.sampled import sampled_softmax
 from streamrec.training.start import start_embeddings
 
 WEIGHT_DECAY = 0.01
 CLIP = 1.0  # of the gradient's norm
+GENTLE = 0.2  # of a step is taken by what a continued bundle knows
 AVERAGE = 0.99  # of the weights that are served: what each step keeps of the average
 
 
@@ -29,17 +32,22 @@ def fastest_precision() -> Precision:
 class Learner:
     """Learns batch by batch. The same plan and lessons start and go on the same way."""
 
-    def __init__(self, lessons: Lessons, plan: Plan) -> None:
+    def __init__(self, lessons: Lessons, plan: Plan, base: Base | None = None) -> None:
         torch.manual_seed(plan.seed)
         size = len(lessons.vocabulary)
         self.network = Network(
             size, dim=plan.dim, layers=plan.layers, heads=plan.heads, context=plan.context, dropout=plan.dropout
         ).train()
-        random = torch.Generator().manual_seed(plan.seed)
-        with torch.no_grad():
-            self.network.embeddings.copy_(start_embeddings(lessons.users, lessons.items, size, plan.dim, random))
-            popularity = recent_popularity(lessons.items, size, half_life=math.inf)
-            self.network.bias.copy_(torch.from_numpy(np.log(popularity)))
+        shares = torch.from_numpy(recent_popularity(lessons.items, size, half_life=math.inf)).float()
+        if base is not None:
+            take_over(self.network, base, lessons.vocabulary, lessons.users, lessons.items)
+        else:
+            random = torch.Generator().manual_seed(plan.seed)
+            with torch.no_grad():
+                self.network.embeddings.copy_(start_embeddings(lessons.users, lessons.items, size, plan.dim, random))
+                self.network.bias.copy_(shares.log())
+        self._known = torch.from_numpy(base.places_in(lessons.vocabulary)) if base else None
+        self._shares = shares if plan.sampled else None
         self._precision = {"bf16": torch.bfloat16, "fp32": torch.float32}[plan.precision]
         self._optimizer = torch.optim.AdamW(self.network.parameters(), betas=(0.9, 0.98), weight_decay=WEIGHT_DECAY, fused=True)
         self.averaged = copy.deepcopy(self.network).eval().requires_grad_(False)
@@ -54,17 +62,32 @@ class Learner:
         asked = targets >= 0
         with torch.autocast("cpu", self._precision, enabled=self._precision != torch.float32):
             states = self.network(torch.from_numpy(batch.items)).flatten(0, 1)[asked].to(self._precision)
-        loss: Tensor = FullSoftmax.apply(states, self.network.embeddings, self.network.bias, targets[asked])
+        given = states, self.network.embeddings, self.network.bias, targets[asked]
+        loss: Tensor = FullSoftmax.apply(*given) if self._shares is None else sampled_softmax(*given, self._shares)
         self._optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(self.network.parameters(), CLIP)
-        for group in self._optimizer.param_groups:
-            group["lr"] = rate
-        self._optimizer.step()
+        self._step(rate)
         kept = min(AVERAGE, (step + 1) / (step + 10))  # of few steps at first, or the average would remember the start
         with torch.no_grad():
             torch._foreach_lerp_(list(self.averaged.parameters()), list(self.network.parameters()), 1 - kept)
         return loss.item()
+
+    def _step(self, rate: float) -> None:
+        """Where a bundle is continued, what it knows moves little, so that it is not forgotten; new items move freely."""
+        for group in self._optimizer.param_groups:
+            group["lr"] = rate
+        if self._known is None:
+            self._optimizer.step()
+            return
+        with torch.no_grad():
+            before = [parameter.clone() for parameter in self.network.parameters()]
+            self._optimizer.step()
+            for old, parameter in zip(before, self.network.parameters(), strict=True):
+                if parameter is self.network.embeddings or parameter is self.network.bias:
+                    parameter[self._known] = old[self._known].lerp(parameter[self._known], GENTLE)
+                else:
+                    parameter.copy_(old.lerp(parameter, GENTLE))
 
     def keep_average(self) -> None:
         """The average of now is the best so far."""

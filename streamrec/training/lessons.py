@@ -11,6 +11,7 @@ from streamrec.evaluation.slates import model_items, vocabulary_index
 from streamrec.eventlog.dataset import Dataset
 from streamrec.serving.vocabulary import Vocabulary
 from streamrec.training.batches import without_repeats_in_a_row
+from streamrec.training.continued import Base
 
 MOST_TARGETS = 1000  # in a check during training
 MOST_SLATES = 4000  # for the scorer: its three weights do not need more
@@ -31,16 +32,19 @@ class Lessons:
     seconds_to_finish: float  # a guess, of CPU time
 
 
-def make_lessons(dataset: Dataset, parts: Split, context: int, seed: int) -> Lessons:
-    """Prepares a training.
+def make_lessons(dataset: Dataset, parts: Split, context: int, seed: int, base: Base | None = None) -> Lessons:
+    """Prepares a training; one that goes on from a ``base`` learns from what is newer, and the ``context`` before it.
 
     Raises:
         UserError: nothing can be learned from this data.
     """
     known = np.unique(parts.items[parts.counted])
-    vocabulary = Vocabulary([dataset.item_ids[item] for item in known.tolist()])
+    ids = {dataset.item_ids[item] for item in known.tolist()}
+    vocabulary = Vocabulary(sorted(ids.union(base.bundle.vocabulary.item_ids) if base else ids))
     to_vocabulary = vocabulary_index(dataset, vocabulary)
     learned = np.flatnonzero(parts.learned)
+    if base is not None:
+        learned = _near_the_new(learned, parts, base.last, context)
     learned = learned[without_repeats_in_a_row(parts.users[learned], parts.items[learned])]
     users, items = parts.users[learned], to_vocabulary[parts.items[learned]]
     if not (users[1:] == users[:-1]).any():
@@ -63,6 +67,16 @@ def make_lessons(dataset: Dataset, parts: Split, context: int, seed: int) -> Les
         slates=_some(after_something, MOST_SLATES, random),
         seconds_to_finish=2 + 5e-6 * len(parts.items) + 2e-3 * min(len(after_something), MOST_SLATES),
     )
+
+
+def _near_the_new(learned: NDArray[np.int64], parts: Split, last: int, context: int) -> NDArray[np.int64]:
+    """Each user's interactions from a ``context`` before the first that is newer than ``last``; all where none is newer."""
+    newer = learned[parts.occurred_at[learned] > last]
+    if len(newer) == 0:
+        return learned
+    first_new = np.full(len(parts.users), len(parts.users), np.int64)  # by the user's first position
+    np.minimum.at(first_new, parts.start[newer], newer)
+    return learned[learned >= first_new[parts.start[learned]] - context]
 
 
 def _some(positions: NDArray[np.int64], most: int, random: np.random.Generator) -> NDArray[np.int64]:

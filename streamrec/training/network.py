@@ -55,13 +55,13 @@ class FullSoftmax(torch.autograd.Function):
     """Mean cross-entropy over the whole vocabulary at every position, piece by piece; the gradient is made on the way forward.
 
     The logits of a batch are never all in memory, and none is computed twice. They are as precise as ``states`` are (float32
-    or bfloat16); sums, and the gradients of embeddings and bias, are float32.
+    or bfloat16); sums, and the gradients of embeddings and bias, are float32. ``own`` is added to each row's target alone.
     """
 
     PIECE = 256
 
     @staticmethod
-    def forward(ctx: Any, states: Tensor, embeddings: Tensor, bias: Tensor, targets: Tensor) -> Tensor:
+    def forward(ctx: Any, states: Tensor, embeddings: Tensor, bias: Tensor, targets: Tensor, own: Tensor | None = None) -> Tensor:
         grad_states, grad_embeddings, grad_bias = torch.empty_like(states), torch.zeros_like(embeddings), torch.zeros_like(bias)
         items, offsets = embeddings.to(states.dtype), bias.to(states.dtype)
         ones = states.new_ones(1, FullSoftmax.PIECE)
@@ -69,7 +69,10 @@ class FullSoftmax(torch.autograd.Function):
         for piece in range(0, len(targets), FullSoftmax.PIECE):
             these = slice(piece, piece + FullSoftmax.PIECE)
             state, target = states[these], targets[these, None]
-            chances = torch.addmm(offsets, state, items.T).softmax(dim=1)
+            logits = torch.addmm(offsets, state, items.T)
+            if own is not None:
+                logits.scatter_add_(1, target, own[these, None].to(logits.dtype))
+            chances = logits.softmax(dim=1)
             total -= chances.gather(1, target).float().clamp_min(1e-30).log().sum()
             error = chances.scatter_add_(1, target, torch.full_like(target, -1, dtype=chances.dtype))
             grad_states[these] = error @ items
@@ -79,7 +82,7 @@ class FullSoftmax(torch.autograd.Function):
         return total / len(targets)
 
     @staticmethod
-    def backward(ctx: Any, *upstream: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:
+    def backward(ctx: Any, *upstream: Tensor) -> tuple[Tensor, Tensor, Tensor, None, None]:
         grad_states, grad_embeddings, grad_bias = ctx.saved_tensors
         scale = upstream[0] / len(grad_states)
-        return (grad_states * scale).to(grad_states.dtype), grad_embeddings * scale, grad_bias * scale, None
+        return (grad_states * scale).to(grad_states.dtype), grad_embeddings * scale, grad_bias * scale, None, None

@@ -26,9 +26,11 @@ except ImportError as error:
 from streamrec.training import checkpoint
 from streamrec.training.batches import batches
 from streamrec.training.checkpoint import Checkpoint, Plan
+from streamrec.training.continued import read_base, refuse_learned
 from streamrec.training.finish import refuse_foreign, write_bundle
 from streamrec.training.learner import Learner, fastest_precision
 from streamrec.training.lessons import Lessons, make_lessons
+from streamrec.training.sampled import LARGE
 
 LEARNING_RATE = 1.2e-3
 WARM_UP = 100  # steps, or a tenth of all where these are fewer
@@ -71,8 +73,10 @@ def train(
     heads: int = 2,
     context: int = 50,
     dropout: float = 0.1,
+    sampled: bool | None = None,
     keep: int = KEEP,
     threads: int = 1,
+    continues: Path | None = None,
     spent: float = 0.0,
     progress: Callable[[Progress], None] = lambda _: None,
 ) -> Trained:
@@ -83,6 +87,8 @@ def train(
     Args:
         minutes: CPU minutes of the process, from load to export: they are made into steps by a short trial.
         steps: instead of minutes.
+        sampled: whether the softmax is over a sample of the items; where None, it is if there are more than `LARGE`.
+        continues: a bundle to go on from, whose shape is taken over; what the data has newer than it is learned.
         keep: followers that are kept for each item in the bundle's transitions.
         spent: CPU seconds that loading took; they count.
 
@@ -90,6 +96,10 @@ def train(
         UserError: an option is wrong, or the data has nothing to learn from.
     """
     started = time.process_time() - spent
+    base = read_base(continues) if continues else None
+    if base is not None:
+        shape = base.bundle.manifest.model
+        dim, layers, heads, context, dropout = shape.dim, shape.layers, shape.heads, shape.context, shape.dropout
     plan = Plan(
         data=dataset.sha256,
         holdout=holdout,
@@ -101,15 +111,20 @@ def train(
         heads=heads,
         context=context,
         dropout=dropout,
+        sampled=bool(sampled),
+        continues=base.bundle.version if base else None,
         steps=steps or 0,
     )
     _check(plan, minutes, steps)
     refuse_foreign(out)
     torch.set_num_threads(threads)
     parts = split(dataset, holdout)
-    lessons = make_lessons(dataset, parts, context, seed)
+    if base is not None:
+        refuse_learned(base, parts, dataset.sha256, holdout)
+    lessons = make_lessons(dataset, parts, context, seed, base)
+    plan = replace(plan, sampled=len(lessons.vocabulary) > LARGE if sampled is None else sampled)
     partial = out.with_name(out.name + ".partial")
-    learner = Learner(lessons, plan)
+    learner = Learner(lessons, plan, base)
     stood = _taken_up(partial, plan)
     if stood is not None:
         learner.restore(stood.tensors)
@@ -135,7 +150,7 @@ def train(
         left = (time.perf_counter() - clock) / (step - stood.step) * (plan.steps - step)
         progress(Progress(step=step, steps=plan.steps, loss=loss, ndcg=ndcg, seconds_left=left))
 
-    manifest = write_bundle(learner.best, dataset, parts, lessons, plan, keep, partial, out)
+    manifest = write_bundle(learner.best, dataset, parts, lessons, plan, keep, partial, out, base)
     return Trained(bundle=out, manifest=manifest, resumed_at=stood.step, cpu_minutes=(time.process_time() - started) / 60)
 
 

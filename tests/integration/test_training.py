@@ -24,8 +24,10 @@ from streamrec.eventlog.dataset import Dataset, read_dataset  # noqa: E402
 from streamrec.serving.bundle import Bundle, load_bundle  # noqa: E402
 from streamrec.serving.gptrec import GPTRec  # noqa: E402
 from streamrec.serving.vocabulary import Vocabulary  # noqa: E402
+from streamrec.training import sampled  # noqa: E402
 from streamrec.training.export import to_onnx  # noqa: E402
 from streamrec.training.network import FullSoftmax, Network  # noqa: E402
+from streamrec.training.sampled import sampled_softmax  # noqa: E402
 from streamrec.training.train import Progress, Trained, train  # noqa: E402
 from tests.make import session  # noqa: E402
 
@@ -223,6 +225,41 @@ def test_the_loss_and_its_gradient_are_those_of_torch() -> None:
     )
     for one, other in zip(made, expected, strict=True):
         torch.testing.assert_close(one, other)
+
+
+def test_the_loss_in_bfloat16_points_the_same_way() -> None:
+    torch.manual_seed(0)
+    states, embeddings, bias = (torch.randn(size) for size in ((600, 8), (50, 8), (50,)))
+    targets = torch.randint(0, 50, (600,))
+
+    def gradients(precision: torch.dtype) -> list[torch.Tensor]:
+        given = [tensor.clone().requires_grad_() for tensor in (states, embeddings, bias)]
+        FullSoftmax.apply(given[0].to(precision), given[1], given[2], targets).backward()
+        return [tensor.grad for tensor in given]
+
+    for rough, exact in zip(gradients(torch.bfloat16), gradients(torch.float32), strict=True):
+        assert (rough - exact).norm() < 0.02 * exact.norm()
+
+
+def test_a_sampled_softmax_is_an_estimate_of_the_full_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sampled, "UNIFORM", 100)
+    torch.manual_seed(0)
+    shares = torch.rand(400).pow(3)
+    shares /= shares.sum()
+    states, embeddings = torch.randn(100, 8), torch.randn(400, 8)
+    bias = shares.log()
+    full, estimates = [], []
+    for _ in range(100):
+        targets = torch.multinomial(shares, 100, replacement=True)
+        full.append(FullSoftmax.apply(states, embeddings, bias, targets).item())
+        estimates.append(sampled_softmax(states, embeddings, bias, targets, shares).item())
+    assert np.mean(estimates) == pytest.approx(np.mean(full), rel=0.02)
+
+
+def test_a_sampled_softmax_learns(dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sampled, "UNIFORM", 8)
+    made = train(dataset, tmp_path / "b", steps=STEPS, holdout="leave-one-out", sampled=True, **SMALL)
+    assert evaluate(load_bundle(made.bundle), dataset, "leave-one-out").generator.ndcg > 0.5
 
 
 def test_what_is_evaluated_is_what_the_pipeline_serves(bundle: Bundle, dataset: Dataset) -> None:

@@ -1,0 +1,104 @@
+"""What a training takes over from an earlier bundle: weights, and what was counted in the log before."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors.torch import load_file
+from torch import Tensor
+
+from streamrec.core.errors import UserError
+from streamrec.evaluation.protocols import Split
+from streamrec.serving.bundle import Bundle, load_bundle
+from streamrec.serving.counting import DECAY, RECENT, WINDOW, Pairs, count_pairs
+from streamrec.serving.vocabulary import Vocabulary
+from streamrec.training.network import Network
+from streamrec.training.start import STD
+
+NEAR = 3  # steps, within which items say something of a new one
+MEAN_DECAY = float(np.mean(DECAY ** np.arange(WINDOW)))
+
+
+@dataclass(frozen=True, eq=False)
+class Base:
+    """An earlier bundle and its network's weights."""
+
+    bundle: Bundle
+    weights: dict[str, Tensor]
+
+    @property
+    def last(self) -> int:
+        """Milliseconds UTC: it has learned nothing newer."""
+        return self.bundle.manifest.data.last
+
+    def places_in(self, vocabulary: Vocabulary) -> NDArray[np.int64]:
+        """Where each of its items stands in the larger ``vocabulary``."""
+        return np.array([vocabulary.index[item_id] for item_id in self.bundle.vocabulary.item_ids], np.int64)
+
+
+def read_base(path: Path) -> Base:
+    """The bundle in folder ``path``; raises UserError where there is none, or it is damaged."""
+    bundle = load_bundle(path)
+    return Base(bundle, load_file(path / "weights.safetensors"))
+
+
+def refuse_learned(base: Base, parts: Split, sha256: str, holdout: str) -> None:
+    """Raises UserError where the base has learned what the holdout is to withhold."""
+    manifest = base.bundle.manifest
+    kept_back = np.concatenate([parts.test, parts.validation]) if holdout == "leave-one-out" else parts.test
+    same = manifest.holdout == holdout and manifest.data.sha256 == sha256
+    if not same and len(kept_back) and parts.occurred_at[kept_back].min() <= base.last:
+        raise UserError(
+            f"{base.bundle.path}: may have learned what --holdout {holdout} withholds; continue a bundle that ends earlier, "
+            "or one that was trained on this data with the same --holdout"
+        )
+
+
+@torch.no_grad()
+def take_over(network: Network, base: Base, vocabulary: Vocabulary, users: NDArray[np.int32], items: NDArray[np.int64]) -> None:
+    """The base's weights, made wider: a new item starts as the mean of the items that it was near, and as rare as the rarest."""
+    known = torch.from_numpy(base.places_in(vocabulary))
+    wide = network.state_dict()
+    wide.update({name: tensor for name, tensor in base.weights.items() if tensor.shape == wide[name].shape})
+    old, old_bias = base.weights["gpt2.wte.weight"], base.weights["bias"]
+    embeddings = torch.randn(wide["gpt2.wte.weight"].shape) * STD * 0.1
+    embeddings[known] = old
+    bias = torch.full_like(wide["bias"], float(old_bias.quantile(0.1)))
+    bias[known] = old_bias
+    new = np.ones(len(vocabulary), bool)
+    new[known.numpy()] = False
+    pairs = count_pairs(users, items, len(vocabulary), window=NEAR)
+    for one, other in ((pairs.leader, pairs.follower), (pairs.follower, pairs.leader)):
+        use = new[one] & ~new[other]
+        embeddings.index_add_(
+            0, torch.from_numpy(one[use]), embeddings[other[use]] * torch.from_numpy(pairs.weight[use]).float()[:, None]
+        )
+    lengths = embeddings.norm(dim=1, keepdim=True).clamp_min(1e-6)
+    embeddings = torch.where(torch.from_numpy(new)[:, None], embeddings / lengths * old.norm(dim=1).median(), embeddings)
+    wide["gpt2.wte.weight"], wide["bias"] = embeddings, bias
+    network.load_state_dict(wide)
+
+
+def counted_before(base: Base, vocabulary: Vocabulary) -> Pairs:
+    """The base's transitions as pairs of the larger vocabulary. Their weights are estimated: a bundle keeps shares."""
+    counts, places = base.bundle.counts, base.places_in(vocabulary)
+    rows = np.diff(counts.starts)
+    leader = np.repeat(np.arange(len(rows)), rows)
+    times = counts.times.astype(np.int64)
+    shares = counts.shares.astype(np.float64)
+    per_share = np.bincount(leader, times, len(rows)) / np.maximum(np.bincount(leader, shares, len(rows)), 1e-12)
+    return Pairs(places[leader], places[counts.followers], times, shares * per_share[leader] * MEAN_DECAY)
+
+
+def popularity_since(base: Base, newer: NDArray[np.int64], vocabulary: Vocabulary) -> NDArray[np.float64]:
+    """`recent_popularity` of the base's log and these interactions after it, by time."""
+    before = base.bundle.manifest.data.interactions
+    half_life = RECENT * max(before + len(newer), 1)
+    ages = np.arange(len(newer))[::-1]
+    counted = np.bincount(newer, 0.5 ** (ages / half_life), len(vocabulary)) + 0.5 / len(vocabulary)
+    weight = half_life / np.log(2) * (1 - 0.5 ** (before / half_life))  # of the whole log before, when it ended
+    counted[base.places_in(vocabulary)] += base.bundle.popularity * weight * 0.5 ** (len(newer) / half_life)
+    shares: NDArray[np.float64] = counted / counted.sum()
+    return shares

@@ -1,0 +1,30 @@
+"""A softmax over a sample of the vocabulary, for catalogues whose full softmax would be nearly all of the work."""
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from streamrec.training.network import FullSoftmax
+
+LARGE = 20_000  # items above which training samples
+UNIFORM = 2048  # items drawn besides the targets of the batch
+
+
+def sampled_softmax(states: Tensor, embeddings: Tensor, bias: Tensor, targets: Tensor, shares: Tensor) -> Tensor:
+    """What `FullSoftmax` gives, estimated from the batch's own targets and `UNIFORM` items more.
+
+    Mixed negative sampling (Yang et al., WWW 2020) with the logQ correction (Yi et al., RecSys 2019): an item that is in the
+    sample with probability π stands for 1/π items. A row's own target is always there, so it stands for itself alone
+    (Khrylchenko et al., RecSys 2025).
+
+    Args:
+        shares: of each item among all targets; how probably a batch has it follows from that.
+    """
+    size = len(shares)
+    items, places = torch.cat([targets, torch.randint(size, (UNIFORM,))]).unique(return_inverse=True)  # type: ignore[no-untyped-call]
+    expected = len(targets) * shares[items] + UNIFORM / size
+    log_chance = torch.log(-torch.expm1(-expected))
+    own = places[: len(targets)]
+    sampled = functional.embedding(items, embeddings)
+    loss: Tensor = FullSoftmax.apply(states, sampled, bias[items] - log_chance, own, log_chance[own])
+    return loss
