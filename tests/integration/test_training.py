@@ -301,6 +301,25 @@ def test_odd_data_trains(tmp_path: Path) -> None:
         assert served.generator().propose([["a"]], 5)[0].candidates[0].source == "gptrec"
 
 
+def test_any_unicode_unsorted_times_and_unknown_items_train_and_evaluate(tmp_path: Path) -> None:
+    random = np.random.default_rng(0)
+    ids = ["é", "e\u0301", "日本", "🎧", "\u202eab", " a ", "a b", '""","""', '"a\nb"', "ﬁ", "\u0000x", "A", "a", "0", "00"]
+    lines = []
+    for user in range(30):
+        start = int(random.integers(15))
+        lines += [f"ü{user},{ids[(start + step) % 15]},{user * 10 + step},click" for step in range(8)]
+        lines.append(f"ü{user},late{user % 3},{1000 + user},click")  # a tenth of the log, and only in the test
+    data = odd(tmp_path, *(lines[place] for place in random.permutation(len(lines))))
+    for holdout in ("leave-one-out", "time-split"):
+        made = train(data, tmp_path / holdout, steps=20, holdout=holdout, **SMALL)
+        report = evaluate(load_bundle(made.bundle), data, holdout)
+        assert report.targets >= 30
+        assert 0 <= report.model.ndcg <= 1
+    served = load_bundle(made.bundle).generator()
+    known = ["é", "e\u0301", "日本", "🎧", "A", "a", "0", "00", "ﬁ"]
+    assert served.propose([[*known, "late0"]], 5) == served.propose([known], 5)
+
+
 def test_data_with_nothing_to_learn_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="nothing to learn"):
         train(odd(tmp_path, "u,a,1,click", "u,a,2,click"), tmp_path / "b", steps=2, **SMALL)
