@@ -198,8 +198,8 @@ def pack_counts(counts: TransitionCounts, popularity: np.ndarray[Any, Any], inte
 def _unpack_counts(arrays: dict[str, Any], size: int) -> tuple[TransitionCounts, Any, Any]:
     popularity, interactions = arrays.pop("popularity"), arrays.pop("interactions")
     counts = TransitionCounts(**{name: arrays[name] for name in TransitionCounts.__struct_fields__})
-    pairs = len(counts.followers)
-    fits = len(counts.starts) == size + 1 and counts.starts[-1] == pairs == len(counts.times) == len(counts.shares)
+    lengths = {len(counts.followers), len(counts.times), len(counts.direct), len(counts.shares), int(counts.starts[-1])}
+    fits = len(counts.starts) == size + 1 and len(lengths) == 1
     if not (fits and len(popularity) == len(interactions) == size and (popularity > 0).all()):
         raise ValueError("counts.safetensors does not fit vocabulary.json")
     return counts, popularity, interactions

@@ -13,7 +13,7 @@ from streamrec.core.score import Scored
 from streamrec.serving.transitions import Transitions
 from streamrec.serving.vocabulary import Vocabulary
 
-FEATURES = ("generator", "transitions", "popularity")
+FEATURES = ("generator", "transitions", "next", "popularity")
 
 
 class ScorerWeights(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -21,6 +21,7 @@ class ScorerWeights(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     generator: float
     transitions: float
+    next: float  # first-order transitions
     popularity: float
     slope: float
     intercept: float
@@ -29,14 +30,15 @@ class ScorerWeights(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     @property
     def of_features(self) -> NDArray[np.float64]:
         """The features' weights, in the order of FEATURES."""
-        return np.array([self.generator, self.transitions, self.popularity])
+        return np.array([getattr(self, name) for name in FEATURES])
 
 
-UNFITTED = ScorerWeights(generator=1.0, transitions=0.0, popularity=0.0, slope=1.0, intercept=0.0, threshold=0.0)
+UNFITTED = ScorerWeights(generator=1.0, transitions=0.0, next=0.0, popularity=0.0, slope=1.0, intercept=0.0, threshold=0.0)
 
 
 class AdditiveScorer:
-    """Implements core.score.Scorer. Its features are log-probabilities: the generator's, the transitions', recent popularity.
+    """Implements core.score.Scorer. Its features are log-probabilities: the generator's, those of the transitions from the last
+    items and from the last one alone, and recent popularity.
 
     Parts are rounded to the digits that records carry, and the score is their sum: in a record they add up to the last digit.
     """
@@ -70,8 +72,8 @@ class AdditiveScorer:
 
     def features(self, history: Sequence[int], items: NDArray[np.intp], log_probs: NDArray[Any]) -> NDArray[np.float64]:
         """One row for each candidate item, one column for each of FEATURES."""
-        chances = self._transitions.probabilities(history)[items]
-        return np.stack([log_probs, np.log(chances), self._log_popularity[items]], axis=-1)
+        chances, after_last = self._transitions.probabilities(history)[items], self._transitions.next_probabilities(history)[items]
+        return np.stack([log_probs, np.log(chances), np.log(after_last), self._log_popularity[items]], axis=-1)
 
     def score(self, features: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
         """Parts, scores and relevances of rows of features."""

@@ -13,6 +13,7 @@ from streamrec.serving.vocabulary import Vocabulary
 
 LAST = 10  # items of the history that are looked at; 30 find no more
 BACK_OFF = 0.1  # share of popularity in the mixture, so that no item is impossible
+NEXT_BACK_OFF = 0.3  # the same for the last item alone, of which fewer counts are known
 SOURCE = "transitions"
 
 
@@ -69,6 +70,16 @@ class Transitions:
         followers = np.concatenate([self._counts.followers[row] for row in rows])
         shares = np.concatenate([nearest * DECAY**age * self._counts.shares[row] for age, row in enumerate(rows)])
         return self._background + np.bincount(followers, shares, len(self._background))
+
+    def next_probabilities(self, history: Sequence[int]) -> NDArray[np.float64]:
+        """The same from the last item alone, and from what came directly after it: a first-order Markov chain."""
+        if not history:
+            return self._background
+        row = slice(self._starts[history[-1]], self._starts[history[-1] + 1])
+        shares = self._counts.direct[row] * ((1 - NEXT_BACK_OFF) / max(int(self._interactions[history[-1]]), 1))
+        return self._background * (NEXT_BACK_OFF / BACK_OFF) + np.bincount(
+            self._counts.followers[row], shares, len(self._background)
+        )
 
     def propose(self, histories: Sequence[Sequence[str]], count: int) -> list[Proposal]:
         """For each history up to ``count`` candidates; none where no item of it is known."""

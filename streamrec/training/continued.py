@@ -89,7 +89,8 @@ def counted_before(base: Base, vocabulary: Vocabulary) -> Pairs:
     times = counts.times.astype(np.int64)
     shares = counts.shares.astype(np.float64)
     per_share = np.bincount(leader, times, len(rows)) / np.maximum(np.bincount(leader, shares, len(rows)), 1e-12)
-    return Pairs(places[leader], places[counts.followers], times, shares * per_share[leader] * MEAN_DECAY)
+    direct = counts.direct.astype(np.int64)
+    return Pairs(places[leader], places[counts.followers], times, direct, shares * per_share[leader] * MEAN_DECAY)
 
 
 def popularity_since(base: Base, newer: NDArray[np.int64], vocabulary: Vocabulary) -> NDArray[np.float64]:

@@ -40,8 +40,8 @@ def fit(slates: Slates) -> ScorerWeights:
     if (slates.hit >= 0).sum() < LEAST_SLATES:
         return UNFITTED
     worth = measure(slates)
-    generator, transitions, popularity = (listwise(slates) if worth.fitted > worth.generator else UNFITTED.of_features).tolist()
-    weights = replace(UNFITTED, generator=generator, transitions=transitions, popularity=popularity)
+    found = listwise(slates) if worth.fitted > worth.generator else UNFITTED.of_features
+    weights = replace(UNFITTED, **dict(zip(FEATURES, found.tolist(), strict=True)))
     scores = slates.features @ weights.of_features
     slope, intercept = calibrate(scores.ravel(), _outcomes(slates).ravel())
     weights = replace(weights, slope=slope, intercept=intercept)

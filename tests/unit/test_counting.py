@@ -3,10 +3,12 @@
 from collections import Counter, defaultdict
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streamrec.serving.counting import as_transitions, count_pairs, recent_popularity
+from streamrec.serving import counting
+from streamrec.serving.counting import Pairs, add_pairs, as_transitions, count_pairs, recent_popularity
 from streamrec.serving.popularity import Popularity
 from streamrec.serving.transitions import Transitions
 from streamrec.serving.vocabulary import Vocabulary
@@ -48,6 +50,30 @@ def test_pairs_are_what_counting_by_hand_gives(logs: list[list[int]], window: in
     assert found == sorted(times)
     assert dict(zip(found, pairs.times.tolist(), strict=True)) == dict(times)
     np.testing.assert_allclose(pairs.weight, [weight[pair] for pair in found])
+    direct = brute_force(logs, 1, decay)[0]
+    assert pairs.direct.tolist() == [direct[pair] for pair in found]
+
+
+@given(LOGS, st.integers(1, 4))
+def test_sorting_counts_what_a_table_counts(logs: list[list[int]], window: int) -> None:
+    table = count_pairs(*flat(logs), SIZE, window=window)
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(counting, "TABLE", 0)
+        assert_same(count_pairs(*flat(logs), SIZE, window=window), table)
+
+
+@given(LOGS, st.integers(0, 20))
+def test_a_log_counted_in_two_parts_gives_what_it_gives_whole(logs: list[list[int]], cut: int) -> None:
+    users, items = flat(logs)
+    new = np.arange(len(items)) >= cut
+    parts = [count_pairs(users, items, SIZE, new=each) for each in (~new, new)]
+    assert_same(add_pairs(*parts, SIZE), count_pairs(users, items, SIZE))
+
+
+def assert_same(one: Pairs, other: Pairs) -> None:
+    for name in ("leader", "follower", "times", "direct"):
+        assert getattr(one, name).tolist() == getattr(other, name).tolist()
+    np.testing.assert_allclose(one.weight, other.weight)
 
 
 @given(LOGS, st.integers(1, 4))
