@@ -71,7 +71,7 @@ def train(
     dim: int = 128,
     layers: int = 2,
     heads: int = 2,
-    context: int = 50,
+    context: int = 100,
     dropout: float = 0.1,
     sampled: bool | None = None,
     keep: int = KEEP,
@@ -85,6 +85,8 @@ def train(
     The same data, steps, seed, threads and kind of processor give the same bytes, interrupted or not.
 
     Args:
+        context: the most items that the network sees. A session holds 50, and 50 are served; learning from rows of 100 is still
+            better, because the items at the start of a row have little before them.
         minutes: CPU minutes of the process, from load to export: they are made into steps by a short trial.
         steps: instead of minutes.
         sampled: whether the softmax is over a sample of the items; where None, it is if there are more than `LARGE`.

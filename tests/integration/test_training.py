@@ -26,7 +26,7 @@ from streamrec.serving.gptrec import GPTRec  # noqa: E402
 from streamrec.serving.vocabulary import Vocabulary  # noqa: E402
 from streamrec.training import sampled  # noqa: E402
 from streamrec.training.export import to_onnx  # noqa: E402
-from streamrec.training.network import FullSoftmax, Network  # noqa: E402
+from streamrec.training.network import Dropout, FullSoftmax, Network  # noqa: E402
 from streamrec.training.sampled import sampled_softmax  # noqa: E402
 from streamrec.training.train import Progress, Trained, train  # noqa: E402
 from tests.make import session  # noqa: E402
@@ -225,6 +225,17 @@ def test_the_loss_and_its_gradient_are_those_of_torch() -> None:
     )
     for one, other in zip(made, expected, strict=True):
         torch.testing.assert_close(one, other)
+
+
+def test_dropout_drops_its_share_keeps_the_mean_and_rests_in_evaluation() -> None:
+    torch.manual_seed(0)
+    ones = torch.ones(300, 1001)
+    dropout = Dropout(0.1)
+    dropped = dropout(ones)
+    assert float((dropped == 0).float().mean()) == pytest.approx(0.1, abs=0.005)
+    assert float((dropped == 0).float().mean(0).max()) < 0.25  # no byte of a word is dropped more often than the others
+    assert float(dropped.mean()) == pytest.approx(1, abs=0.005)
+    assert torch.equal(dropout.eval()(ones), ones)
 
 
 def test_the_loss_in_bfloat16_points_the_same_way() -> None:
