@@ -32,7 +32,7 @@ from streamrec.training.learner import Learner, fastest_precision
 from streamrec.training.lessons import Lessons, make_lessons
 from streamrec.training.sampled import LARGE
 
-LEARNING_RATE = 1.2e-3
+LEARNING_RATE = 2e-3
 WARM_UP = 100  # steps, or a tenth of all where these are fewer
 CHECKS = 10  # validations in a training; the best of the averaged weights is kept
 SAVE_EVERY = 100  # steps
