@@ -31,9 +31,9 @@ class Network(nn.Module):
             use_cache=False,
         )
         self.gpt2 = GPT2Model(config)  # type: ignore[no-untyped-call]
-        self.gpt2.drop = Dropout(dropout)
-        for block in self.gpt2.h:
-            block.attn.resid_dropout, block.mlp.dropout = Dropout(dropout), Dropout(dropout)
+        for name, module in list(self.gpt2.named_modules()):
+            if isinstance(module, nn.Dropout) and not name.endswith("attn_dropout"):  # which the attention's kernel does itself
+                self.gpt2.set_submodule(name, Dropout(dropout))
         self.bias = nn.Parameter(torch.zeros(items))
 
     @property
