@@ -1,0 +1,151 @@
+"""One peer, trained for some CPU minutes and asked what streamrec is asked. Runs in .venv-peers and prints one JSON object.
+
+    python -m benchmarks.accuracy.peers sasrec ../shared/data/ml-1m --minutes 5 [--ask validation] [--set lr=0.002]
+
+The settings below won on the validation targets; docs/evaluation.md says what else was tried. Peers learn from the same
+interactions as streamrec's weights, see the same histories, and are judged by streamrec.evaluation's own code.
+"""
+
+import argparse
+import json
+import time
+import warnings
+from collections.abc import Iterator
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from streamrec.evaluation.metrics import MISSED, TOP, Tally, rank_of
+from streamrec.evaluation.protocols import Split, split
+from streamrec.eventlog.dataset import Dataset, read_dataset
+from streamrec.serving.counting import count_interactions
+from streamrec.serving.topk import best
+
+PEERS: dict[str, dict[str, Any]] = {
+    # SASRec as RecTools has it, with full softmax
+    "sasrec": {"loss": "softmax", "n_factors": 128, "n_blocks": 2, "n_heads": 2, "session_max_len": 100, "batch_size": 32},
+    # eSASRec (Tikhonovich et al., RecSys 2025): SASRec's task, LiGR blocks, sampled softmax
+    "esasrec": {"loss": "sampled_softmax", "n_negatives": 256, "n_factors": 128, "n_blocks": 2, "n_heads": 2,
+                "session_max_len": 100, "batch_size": 32, "layers": "ligr"},
+}  # fmt: skip
+USERS_AT_ONCE = 400
+
+
+def main() -> None:
+    """Reads the arguments, trains, asks, prints."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("name", choices=sorted(PEERS))
+    parser.add_argument("data", type=Path)
+    parser.add_argument("--minutes", type=float, default=5.0, help="CPU minutes, from load to the end of the training")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--ask", choices=("test", "validation"), default="test")
+    parser.add_argument("--set", nargs="*", default=[], metavar="KEY=VALUE", help="settings instead of the tuned ones")
+    asked = parser.parse_args()
+    settings = PEERS[asked.name] | {key: _value(text) for key, text in (pair.split("=", 1) for pair in asked.set)}
+    print(json.dumps(run(asked.name, asked.data, asked.minutes, asked.seed, asked.ask, settings)))
+
+
+def run(name: str, data: Path, minutes: float, seed: int, ask: str, settings: dict[str, Any]) -> dict[str, Any]:
+    """A row of the results."""
+    started = time.process_time()
+    dataset = read_dataset(data)
+    parts = split(dataset, "leave-one-out")
+    model, steps = _train(parts, started + 60 * minutes, seed, dict(settings))
+    cpu_minutes = (time.process_time() - started) / 60
+    positions = parts.test if ask == "test" else parts.validation
+    counted = count_interactions(parts.items[parts.counted], len(dataset.item_ids))
+    tally = Tally([dataset.items[item_id].tags for item_id in dataset.item_ids], counted)
+    for position, scores in _scores(model, parts, positions, dataset):
+        target = int(parts.items[position])
+        scores[parts.had(position)] = -np.inf
+        rank = rank_of(scores, target) if np.isfinite(scores[target]) else MISSED
+        tally.add(int(parts.users[position]), rank, best(scores, TOP).tolist())
+    return {
+        "model": name,
+        "ask": ask,
+        "minutes": minutes,
+        "seed": seed,
+        "cpu_minutes": round(cpu_minutes, 2),
+        "steps": steps,
+        "metrics": _plain(tally.metrics(0)),
+        "dataset_sha256": dataset.sha256,
+        "settings": settings,
+        "versions": {name: version(name) for name in ("rectools", "torch", "pytorch-lightning", "numpy")},
+    }
+
+
+def _train(parts: Split, until: float, seed: int, settings: dict[str, Any]) -> tuple[Any, int]:
+    import torch
+    from pytorch_lightning import Callback, Trainer, seed_everything
+    from rectools.models import SASRecModel
+    from rectools.models.nn.transformers.ligr import LiGRLayers
+
+    class Clock(Callback):
+        """Ends the training when the CPU time is used up, wherever in an epoch it is."""
+
+        def on_train_batch_end(self, trainer: Any, *_: Any) -> None:
+            trainer.should_stop = time.process_time() > until
+
+    torch.set_num_threads(1)
+    warnings.filterwarnings("ignore")
+    seed_everything(seed, verbose=False)
+    if settings.pop("layers", None) == "ligr":
+        settings["transformer_layers_type"] = LiGRLayers
+    quiet = {"logger": False, "enable_progress_bar": False, "enable_model_summary": False, "enable_checkpointing": False}
+    model = SASRecModel(
+        **settings,
+        get_trainer_func=lambda: Trainer(max_epochs=-1, accelerator="cpu", devices=1, callbacks=[Clock()], **quiet),
+        recommend_torch_device="cpu",
+    )
+    model.fit(_interactions(parts, np.flatnonzero(parts.learned)))
+    return model, int(model.fit_trainer.global_step)
+
+
+def _scores(model: Any, parts: Split, positions: np.ndarray, dataset: Dataset) -> Iterator[tuple[int, np.ndarray]]:
+    """For each target the scores of all items, given everything before it; -inf where the peer has none."""
+    for first in range(0, len(positions), USERS_AT_ONCE):
+        asked = positions[first : first + USERS_AT_ONCE]
+        before = np.concatenate([np.arange(parts.start[position], position) for position in asked])
+        scores = np.full((len(asked), len(dataset.item_ids)), -np.inf)
+        place = {int(parts.users[position]): row for row, position in enumerate(asked)}
+        answer = model.recommend(
+            users=list(place), dataset=_interactions(parts, before), k=len(dataset.item_ids), filter_viewed=False
+        )
+        scores[answer["user_id"].map(place).to_numpy(), answer["item_id"].to_numpy()] = answer["score"].to_numpy()
+        yield from zip(asked.tolist(), scores, strict=True)
+
+
+def _interactions(parts: Split, positions: np.ndarray) -> Any:
+    from rectools import Columns
+    from rectools.dataset import Dataset as RecToolsDataset
+
+    # The position stands for the time: RecTools orders by time, and equal ones could come in any order.
+    times = pd.Timestamp("2000-01-01") + pd.to_timedelta(positions, unit="s")
+    columns = {
+        Columns.User: parts.users[positions],
+        Columns.Item: parts.items[positions],
+        Columns.Weight: 1,
+        Columns.Datetime: times,
+    }
+    return RecToolsDataset.construct(pd.DataFrame(columns))
+
+
+def _plain(metrics: Any) -> dict[str, Any]:
+    import msgspec
+
+    plain: dict[str, Any] = msgspec.to_builtins(metrics)
+    return plain
+
+
+def _value(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError:
+        return text
+
+
+if __name__ == "__main__":
+    main()
