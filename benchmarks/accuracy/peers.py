@@ -13,8 +13,9 @@ import warnings
 from collections.abc import Iterator
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+import msgspec
 import numpy as np
 import pandas as pd
 
@@ -39,23 +40,51 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("name", choices=sorted(PEERS))
     parser.add_argument("data", type=Path)
-    parser.add_argument("--minutes", type=float, default=5.0, help="CPU minutes, from load to the end of the training")
+    parser.add_argument(
+        "--minutes", type=float, nargs="+", default=[5.0], help="CPU minutes since loading began; one run, asked at each"
+    )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--ask", choices=("test", "validation"), default="test")
     parser.add_argument("--set", nargs="*", default=[], metavar="KEY=VALUE", help="settings instead of the tuned ones")
     asked = parser.parse_args()
     settings = PEERS[asked.name] | {key: _value(text) for key, text in (pair.split("=", 1) for pair in asked.set)}
-    print(json.dumps(run(asked.name, asked.data, asked.minutes, asked.seed, asked.ask, settings)))
+    for row in run(asked.name, asked.data, sorted(asked.minutes), asked.seed, asked.ask, settings):
+        print(json.dumps(row), flush=True)
 
 
-def run(name: str, data: Path, minutes: float, seed: int, ask: str, settings: dict[str, Any]) -> dict[str, Any]:
-    """A row of the results."""
+class Stand(NamedTuple):
+    """Where a training stood when its minutes were over."""
+
+    minutes: float
+    cpu_minutes: float
+    steps: int
+    weights: dict[str, Any]
+
+
+def run(name: str, data: Path, minutes: list[float], seed: int, ask: str, settings: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """A row for each of ``minutes``: the learning rate is constant, so a longer training passes through the shorter ones."""
     started = time.process_time()
     dataset = read_dataset(data)
     parts = split(dataset, "leave-one-out")
-    model, steps = _train(parts, started + 60 * minutes, seed, dict(settings))
-    cpu_minutes = (time.process_time() - started) / 60
+    model, stands = _train(parts, minutes, started, seed, dict(settings))
     positions = parts.test if ask == "test" else parts.validation
+    for stand in stands:
+        model.torch_model.load_state_dict(stand.weights)
+        yield {
+            "model": name,
+            "minutes": stand.minutes,
+            "seed": seed,
+            "ask": ask,
+            "cpu_minutes": round(stand.cpu_minutes, 2),
+            "steps": stand.steps,
+            "metrics": _metrics(model, parts, positions, dataset),
+            "dataset_sha256": dataset.sha256,
+            "settings": settings,
+            "versions": {name: version(name) for name in ("rectools", "torch", "pytorch-lightning", "numpy")},
+        }
+
+
+def _metrics(model: Any, parts: Split, positions: np.ndarray, dataset: Dataset) -> dict[str, Any]:
     counted = count_interactions(parts.items[parts.counted], len(dataset.item_ids))
     tally = Tally([dataset.items[item_id].tags for item_id in dataset.item_ids], counted)
     for position, scores in _scores(model, parts, positions, dataset):
@@ -63,31 +92,27 @@ def run(name: str, data: Path, minutes: float, seed: int, ask: str, settings: di
         scores[parts.had(position)] = -np.inf
         rank = rank_of(scores, target) if np.isfinite(scores[target]) else MISSED
         tally.add(int(parts.users[position]), rank, best(scores, TOP).tolist())
-    return {
-        "model": name,
-        "ask": ask,
-        "minutes": minutes,
-        "seed": seed,
-        "cpu_minutes": round(cpu_minutes, 2),
-        "steps": steps,
-        "metrics": _plain(tally.metrics(0)),
-        "dataset_sha256": dataset.sha256,
-        "settings": settings,
-        "versions": {name: version(name) for name in ("rectools", "torch", "pytorch-lightning", "numpy")},
-    }
+    plain: dict[str, Any] = msgspec.to_builtins(tally.metrics())
+    return plain
 
 
-def _train(parts: Split, until: float, seed: int, settings: dict[str, Any]) -> tuple[Any, int]:
+def _train(parts: Split, minutes: list[float], started: float, seed: int, settings: dict[str, Any]) -> tuple[Any, list[Stand]]:
     import torch
     from pytorch_lightning import Callback, Trainer, seed_everything
     from rectools.models import SASRecModel
     from rectools.models.nn.transformers.ligr import LiGRLayers
 
-    class Clock(Callback):
-        """Ends the training when the CPU time is used up, wherever in an epoch it is."""
+    stands: list[Stand] = []
 
-        def on_train_batch_end(self, trainer: Any, *_: Any) -> None:
-            trainer.should_stop = time.process_time() > until
+    class Clock(Callback):
+        """Keeps the weights whenever some minutes are over, and ends the training after the last, wherever in an epoch it is."""
+
+        def on_train_batch_end(self, trainer: Any, module: Any, *_: Any) -> None:
+            spent = (time.process_time() - started) / 60
+            if spent >= minutes[len(stands)]:
+                weights = {name: value.clone() for name, value in module.torch_model.state_dict().items()}
+                stands.append(Stand(minutes[len(stands)], spent, trainer.global_step, weights))
+                trainer.should_stop = len(stands) == len(minutes)
 
     torch.set_num_threads(1)
     warnings.filterwarnings("ignore")
@@ -101,7 +126,7 @@ def _train(parts: Split, until: float, seed: int, settings: dict[str, Any]) -> t
         recommend_torch_device="cpu",
     )
     model.fit(_interactions(parts, np.flatnonzero(parts.learned)))
-    return model, int(model.fit_trainer.global_step)
+    return model, stands
 
 
 def _scores(model: Any, parts: Split, positions: np.ndarray, dataset: Dataset) -> Iterator[tuple[int, np.ndarray]]:
@@ -131,13 +156,6 @@ def _interactions(parts: Split, positions: np.ndarray) -> Any:
         Columns.Datetime: times,
     }
     return RecToolsDataset.construct(pd.DataFrame(columns))
-
-
-def _plain(metrics: Any) -> dict[str, Any]:
-    import msgspec
-
-    plain: dict[str, Any] = msgspec.to_builtins(metrics)
-    return plain
 
 
 def _value(text: str) -> Any:
