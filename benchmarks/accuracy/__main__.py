@@ -23,7 +23,7 @@ HERE = Path(__file__).resolve().parents[1] / "results"
 DATA = "STREAMREC_BENCH_DATA"
 BESIDE = Path("../shared/data/ml-1m")  # a folder beside the checkout
 SEEDS = {5.0: (0, 1, 2), 15.0: (0, 1, 2), 60.0: (0,)}  # by CPU minutes, where nothing else is asked for
-people = Console(stderr=True)
+people = Console(stderr=True, width=None if sys.stderr.isatty() else 150)
 
 
 def main() -> None:

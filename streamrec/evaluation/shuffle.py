@@ -43,7 +43,8 @@ class ShuffleReport(Struct, frozen=True, kw_only=True):
     """The test's outcome.
 
     ``verdict``: an instrument that loses at least a tenth of its NDCG@10, and not by luck, makes the data *sequential*; one that
-    loses less, but not by luck, *weakly sequential*; otherwise nothing that we can measure depends on the order.
+    loses less, but not by luck, *weakly sequential* (by 95 % intervals: one data set in twenty is called so for no reason);
+    otherwise nothing that we can measure depends on the order.
     """
 
     verdict: Literal["sequential", "weakly sequential", "not sequential"]
