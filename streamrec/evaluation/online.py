@@ -16,7 +16,7 @@ from streamrec.evaluation.slates import vocabulary_index
 from streamrec.eventlog.dataset import Dataset
 from streamrec.serving.bundle import Bundle
 from streamrec.serving.counting import DECAY, KEEP, RECENT, WINDOW, as_transitions, count_interactions, count_pairs
-from streamrec.serving.relevance import AdditiveScorer
+from streamrec.serving.relevance import FEATURES, AdditiveScorer
 from streamrec.serving.transitions import BACK_OFF, LAST
 
 
@@ -99,14 +99,17 @@ class OnlineScorer:
 
     def __init__(self, counts: OnlineCounts, fitted: AdditiveScorer) -> None:
         self._counts = counts
+        self._fitted = fitted
         self.threshold = fitted.threshold
         self.score = fitted.score
 
     def features(self, history: Sequence[int], items: NDArray[np.intp], log_probs: NDArray[Any]) -> NDArray[np.float64]:
-        """`AdditiveScorer.features`, as of now."""
+        """`AdditiveScorer.features`, with what is counted as it stands now."""
+        made = self._fitted.features(history, items, log_probs)
         popularity = self._counts.decayed_popularity
-        chances = self._counts.probabilities(history, popularity)[items]
-        return np.stack([log_probs, np.log(chances), np.log(popularity[items])], axis=-1)
+        made[:, FEATURES.index("transitions")] = np.log(self._counts.probabilities(history, popularity)[items])
+        made[:, FEATURES.index("popularity")] = np.log(popularity[items])
+        return made
 
 
 class Learning:
