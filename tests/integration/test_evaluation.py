@@ -82,6 +82,8 @@ def test_prequential_asks_before_it_learns(turning: Dataset, frozen_bundle: Bund
     parts = split(turning, "time-split")
     learning = Learning(frozen_bundle, turning, parts, parts.counted)
     judge, known = learning.scorer.features, []
+    some = [3, 7, 8], np.arange(5), np.zeros(5)
+    np.testing.assert_allclose(judge(*some), frozen_bundle.scorer().features(*some), rtol=1e-5)  # it starts as the bundle ends
 
     def watched(*arguments: Any) -> Any:
         known.append(int(learning.interactions.sum()))
