@@ -2,7 +2,7 @@
 
     python -m benchmarks.accuracy.peers sasrec ../shared/data/ml-1m --minutes 5 [--ask validation] [--set lr=0.002]
 
-The settings below won on the validation targets; docs/evaluation.md says what else was tried. Peers learn from the same
+The settings below are the best of those tried on the validation targets; docs/evaluation.md says which. Peers learn from the same
 interactions as streamrec's weights, see the same histories, and are judged by streamrec.evaluation's own code.
 """
 
@@ -25,13 +25,11 @@ from streamrec.eventlog.dataset import Dataset, read_dataset
 from streamrec.serving.counting import count_interactions
 from streamrec.serving.topk import best
 
+TUNED = {"loss": "softmax", "n_factors": 64, "n_blocks": 2, "n_heads": 2, "session_max_len": 100, "batch_size": 8, "lr": 0.002}
 PEERS: dict[str, dict[str, Any]] = {
-    # SASRec as RecTools has it, with full softmax
-    "sasrec": {"loss": "softmax", "n_factors": 128, "n_blocks": 2, "n_heads": 2, "session_max_len": 100, "batch_size": 32},
-    # eSASRec (Tikhonovich et al., RecSys 2025): SASRec's task, LiGR blocks, sampled softmax
-    "esasrec": {"loss": "sampled_softmax", "n_negatives": 256, "n_factors": 128, "n_blocks": 2, "n_heads": 2,
-                "session_max_len": 100, "batch_size": 32, "layers": "ligr"},
-}  # fmt: skip
+    "sasrec": TUNED,
+    "esasrec": TUNED | {"layers": "ligr"},  # eSASRec (Tikhonovich et al., RecSys 2025): LiGR blocks in SASRec's task
+}
 USERS_AT_ONCE = 400
 
 

@@ -121,6 +121,12 @@ def test_repeats_are_asked_where_seen_items_are_ranked(folder: Path) -> None:
     assert report.seen_items_included.targets == 30
     assert report.baselines["popularity"].ndcg == 1  # one item is left to rank
     assert report.seen_items_included.baselines["popularity"].ndcg < 1
+    for served, unfiltered in (
+        (report.model, report.seen_items_included.model),
+        (report.generator, report.seen_items_included.generator),
+    ):
+        assert served.coverage == 0.25
+        assert unfiltered.coverage > 0.5
 
 
 def test_odd_data_is_evaluated_or_refused_in_words(folder: Path) -> None:
