@@ -87,7 +87,7 @@ def evaluate(
     trained_on = parts.counted & (parts.occurred_at <= bundle.manifest.data.last)
     fitted, left_out = baselines(parts, trained_on, dataset)
     asked = _Question(bundle, dataset, parts, trained_on, parts.test, True, threads)
-    everything = asked._replace(positions=np.sort(np.concatenate([parts.test, parts.repeats])), exclude_seen=False)
+    everything = asked._replace(positions=parts.asked, exclude_seen=False)
     online = protocol == "prequential"
 
     def learning() -> Learning | None:
@@ -134,7 +134,7 @@ def _refuse_trained_on(bundle: Bundle, dataset: Dataset, parts: Split, holdout: 
             f"{holdout}: the data set has nothing to ask: no target that its user has not had before, "
             f"{parts.skipped}; give more data, or another --protocol"
         )
-    if holdout == "time-split" and parts.occurred_at[parts.test].min() > manifest.data.last:
+    if holdout == "time-split" and parts.occurred_at[parts.asked].min() > manifest.data.last:
         return  # whatever it was trained on happened before the first target
     if manifest.holdout != holdout:
         raise UserError(

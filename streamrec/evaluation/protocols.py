@@ -37,6 +37,11 @@ class Split:
     memory: int | None  # so many of the last interactions count as had, all where None
     skipped: dict[str, int]  # what was left out of the test, by reason
 
+    @property
+    def asked(self) -> NDArray[np.int64]:
+        """Test and repeats."""
+        return np.sort(np.concatenate([self.test, self.repeats]))
+
     def history(self, position: int) -> NDArray[np.int32]:
         """The items that the user had before."""
         return self.items[self.start[position] : position]

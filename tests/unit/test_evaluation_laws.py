@@ -92,7 +92,7 @@ def test_showing_items_as_often_as_they_are_chosen_is_no_popularity_bias() -> No
 def test_leave_one_out_asks_each_user_once_and_shows_nothing_of_what_it_asks(rows: list[tuple[int, int, int]]) -> None:
     log = dataset(rows)
     parts = split(log, "leave-one-out")
-    asked = np.sort(np.concatenate([parts.test, parts.repeats]))
+    asked = parts.asked
     sizes = np.bincount(log.user_index, minlength=5)
     assert sorted(parts.users[asked].tolist()) == np.flatnonzero(sizes >= 3).tolist()
     assert parts.skipped == {
@@ -114,7 +114,7 @@ def test_leave_one_out_asks_each_user_once_and_shows_nothing_of_what_it_asks(row
 def test_time_split_learns_nothing_from_the_time_of_its_first_target_on(rows: list[tuple[int, int, int]]) -> None:
     log = dataset([*rows, (0, 0, -1)])  # something stands before
     parts = split(log, "time-split")
-    asked = np.concatenate([parts.test, parts.repeats])
+    asked = parts.asked
     assert not (set(asked.tolist()) & set(np.flatnonzero(parts.counted | parts.learned).tolist()))
     assert len(asked) + parts.counted.sum() == len(log)
     assert parts.occurred_at[parts.counted].max() < parts.occurred_at[asked].min()
