@@ -4,7 +4,7 @@ BIN := .venv/bin
 ARGS ?=
 INSTALL = $(BIN)/uv pip install --quiet --python $(BIN)/python
 
-.PHONY: help demo test test-unit setup check bench demo-bundle locks clean
+.PHONY: help demo test test-unit setup check bench bench-accuracy demo-bundle locks clean
 help:  ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
 
@@ -25,6 +25,9 @@ check: .venv/.all  ## lint, types, import contract
 bench: .venv/.all  ## latency and cost, beside their limits
 	@$(BIN)/python -m benchmarks $(ARGS)
 
+bench-accuracy: .venv/.all .venv-peers/.done  ## accuracy for the CPU minutes, beside RecTools' models (--data, --minutes, --seeds)
+	@$(BIN)/python -m benchmarks.accuracy $(ARGS)
+
 demo-bundle: .venv/.all  ## trains the bundle that the demo ships, from the first five days of its log
 	$(BIN)/python -m streamrec.demo.make_bundle
 
@@ -32,7 +35,7 @@ locks: .venv/.uv  ## pins anew what pyproject.toml asks for
 	$(BIN)/python requirements/lock.py
 
 clean:  ## removes .venv (caches of jars and packages stay)
-	rm -rf .venv
+	rm -rf .venv .venv-peers
 
 # Installing goes to stderr: with --json, standard output holds one object and nothing else.
 .venv/.uv: requirements/bootstrap.lock
@@ -52,3 +55,10 @@ clean:  ## removes .venv (caches of jars and packages stay)
 	@$(INSTALL) -r $< >&2
 	@$(INSTALL) --no-deps -e . >&2
 	@touch $@ .venv/.demo
+
+# The peers need older packages than we do, so they have an environment of their own.
+.venv-peers/.done: requirements/peers.lock .venv/.uv
+	@echo "streamrec: installing the peers (5 GB, once)" >&2
+	@test -x .venv-peers/bin/python || $(PYTHON) -m venv --without-pip .venv-peers
+	@$(BIN)/uv pip install --quiet --python .venv-peers/bin/python -r $< >&2
+	@touch $@

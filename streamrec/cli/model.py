@@ -1,6 +1,7 @@
 """The verbs about models: train, evaluate."""
 
 import time
+from collections.abc import Sequence
 from enum import StrEnum
 from importlib.util import find_spec
 from pathlib import Path
@@ -8,6 +9,7 @@ from typing import Annotated, Any
 
 import msgspec
 import typer
+from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from streamrec.cli.output import people, print_json, progress_bar
@@ -27,6 +29,7 @@ class Protocol(StrEnum):
 
     LEAVE_ONE_OUT = "leave-one-out"
     TIME_SPLIT = "time-split"
+    PREQUENTIAL = "prequential"
 
 
 Data = Annotated[Path, typer.Argument(help="A data set: a folder with events.* and items.*")]
@@ -99,8 +102,10 @@ def evaluate(
     bundle: Annotated[Path, typer.Argument(help="The bundle's folder.")],
     data: Data,
     protocol: Annotated[
-        Protocol, typer.Option(help="The bundle must have been trained with the same --holdout.")
+        Protocol,
+        typer.Option(help="The bundle must have been trained with the same --holdout; for prequential with time-split."),
     ] = Protocol.LEAVE_ONE_OUT,
+    shuffle: Annotated[bool, typer.Option("--shuffle", help="Also test whether the order of the data tells anything.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Ask a bundle what its training did not see: every item ranked, seen ones left out, ties counted against it."""
@@ -116,6 +121,7 @@ def evaluate(
             load_bundle(bundle),
             dataset,
             protocol.value,
+            shuffle=shuffle,
             progress=lambda done, targets: progress.update(bar, completed=done, total=targets),
         )
     as_dict: dict[str, Any] = msgspec.to_builtins(report)
@@ -132,12 +138,52 @@ def _require_torch() -> None:
 
 
 def _print_report(report: dict[str, Any]) -> None:
-    title = f"{report['protocol']}: {report['targets']} targets of {report['users']} users, all {report['items']} items ranked"
-    rows = {"served (generator + scorer)": report["model"], "generator alone": report["generator"], **report["baselines"]}
-    names = [name for name, value in report["model"].items() if not isinstance(value, list | tuple)]
-    table = Table("", *names, title=title)
+    frozen = {"served, counts frozen": report["frozen"]} if "frozen" in report else {}
+    rows = {"served": report["model"], "generator alone": report["generator"], **frozen, **report["baselines"]}
+    other = report["seen_items_included"]
+    others = {"served": other["model"], "generator alone": other["generator"], **other["baselines"]}
+    accuracy = Table("", "ndcg@10", "95 %", "served's lead", "recall@10", "mrr", "with seen", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    beyond = Table("", "coverage", "diversity", "novelty", "popularity bias", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
     for name, metrics in rows.items():
-        table.add_row(name, *("" if metrics[each] is None else f"{metrics[each]:.4f}" for each in names))
-    people.print(table)
-    low, high = report["model"]["ndcg@10_interval"]
-    people.print(f"NDCG@10 of what is served: 95 % between {low:.4f} and {high:.4f}; skipped: {report['skipped']}")
+        lead = report["leads"].get(name)
+        accuracy.add_row(
+            name,
+            _figure(metrics["ndcg@10"]),
+            _interval(metrics["ndcg@10_interval"], "{:.3f}"),
+            _interval(lead["ndcg@10_interval"], "{:+.3f}") if lead else "",
+            _figure(metrics["recall@10"]),
+            _figure(metrics["mrr"]),
+            _figure(others[name]["ndcg@10"]) if name in others else "",
+        )
+        beyond.add_row(name, *(_figure(metrics[each]) for each in ("coverage", "diversity", "novelty", "popularity_bias")))
+    people.print(
+        f"[bold]{report['protocol']}[/]: {report['targets']} targets of {report['users']} users, all {report['items']} items "
+        f"ranked, seen items excluded (with them, {other['targets']} targets: last column), skipped: {report['skipped']}"
+    )
+    people.print(accuracy)
+    people.print(beyond)
+    for name, reason in report["baselines_left_out"].items():
+        people.print(f"{name} left out: {reason}")
+    people.print(f"data {report['dataset_sha256'][:12]}, bundle {report['bundle']}, seed {report['seed']}")
+    if "shuffle" in report:
+        _print_shuffle(report["shuffle"])
+
+
+def _print_shuffle(shuffle: dict[str, Any]) -> None:
+    people.print(
+        f"shuffle test: [bold]{shuffle['verdict']}[/]; {shuffle['tied']:.0%} of the interactions share user and time with another"
+    )
+    for name in ("generator", "markov"):
+        effect = shuffle[name]
+        people.print(
+            f"  {name}: NDCG@10 {effect['ndcg@10']:.4f}, shuffled {effect['shuffled_ndcg@10']:.4f} "
+            f"({-effect['relative_drop']:+.0%}; drop, 95 %: {_interval(effect['drop']['ndcg@10_interval'], '{:+.4f}')})"
+        )
+
+
+def _figure(value: float | None) -> str:
+    return "" if value is None else f"{value:.4f}"
+
+
+def _interval(bounds: Sequence[float], form: str) -> str:
+    return " … ".join(form.format(bound) for bound in bounds)

@@ -26,6 +26,8 @@ class Metrics(Struct, frozen=True, kw_only=True, rename=NAMES):
     - ``diversity``: of two items of a slate, 1 - the Jaccard similarity of their tags, averaged over pairs (each pair once), then
       over slates. None where no item has tags.
     - ``novelty``: -log2 of an item's share of the interactions that training saw (plus one half each), averaged over slots.
+    - ``popularity_bias``: how often the shown items were interacted with, averaged over slots, divided by the same average over
+      the interactions that training saw. Above 1 the slates are more popular than what users choose. None without interactions.
     """
 
     ndcg: float
@@ -35,13 +37,23 @@ class Metrics(Struct, frozen=True, kw_only=True, rename=NAMES):
     coverage: float
     diversity: float | None
     novelty: float
+    popularity_bias: float | None
+
+
+class Lead(Struct, frozen=True, kw_only=True, rename=NAMES):
+    """How much higher one NDCG@10 is than another, target by target; its interval is above 0 where the lead is no luck."""
+
+    ndcg: float
+    ndcg_interval: tuple[float, float]
 
 
 class Tally:
     """Takes one slate after the other and keeps what the metrics need."""
 
     def __init__(self, tags: Sequence[Sequence[str]], interactions: NDArray[np.int64]) -> None:
-        self._tags = [frozenset(each) for each in tags]
+        bits: dict[str, int] = {}
+        self._tags = [sum(1 << bits.setdefault(tag, len(bits)) for tag in set(each)) for each in tags]  # sets, as bits of a number
+        self._interactions = interactions
         smoothed = interactions + 0.5
         self._novelty = -np.log2(smoothed / smoothed.sum())
         self._users: list[int] = []
@@ -55,20 +67,26 @@ class Tally:
         self._users.append(user)
         self._ranks.append(rank)
         self._shown[list(slate)] += 1
+        tags = [self._tags[item] for item in slate]
         distances = [
-            1 - len(self._tags[one] & self._tags[other]) / len(either)
-            for place, one in enumerate(slate)
-            for other in slate[:place]
-            if (either := self._tags[one] | self._tags[other])
+            1 - (one & other).bit_count() / either.bit_count()
+            for place, one in enumerate(tags)
+            for other in tags[:place]
+            if (either := one | other)
         ]
         if distances:
             self._distance += sum(distances) / len(distances)
             self._slates_with_tags += 1
 
-    def metrics(self, seed: int) -> Metrics:
-        """The means; the seed is of the bootstrap."""
+    @property
+    def gains(self) -> NDArray[np.float64]:
+        """What each target adds to NDCG@10, in the order in which they came."""
         ranks = np.array(self._ranks)
-        gains = np.where(ranks <= TOP, 1 / np.log2(ranks + 1), 0.0)
+        return np.where(ranks <= TOP, 1 / np.log2(ranks + 1), 0.0)
+
+    def metrics(self, seed: int = 0) -> Metrics:
+        """The means; the seed is of the bootstrap."""
+        ranks, gains = np.array(self._ranks), self.gains
         slots = max(int(self._shown.sum()), 1)
         return Metrics(
             ndcg=_rounded(gains.mean()),
@@ -78,7 +96,20 @@ class Tally:
             coverage=_rounded((self._shown > 0).mean()),
             diversity=_rounded(self._distance / self._slates_with_tags) if self._slates_with_tags else None,
             novelty=_rounded((self._shown * self._novelty).sum() / slots),
+            popularity_bias=self._popularity_bias(slots),
         )
+
+    def lead_over(self, other: "Tally", seed: int = 0) -> Lead:
+        """This one against another that was given the same targets in the same order; the interval is of the differences."""
+        ahead = self.gains - other.gains
+        return Lead(ndcg=_rounded(ahead.mean()), ndcg_interval=_interval(np.array(self._users), ahead, seed))
+
+    def _popularity_bias(self, slots: int) -> float | None:
+        counted = self._interactions.astype(np.float64)
+        if not counted.any():
+            return None
+        chosen = (counted * counted).sum() / counted.sum()
+        return _rounded((self._shown * counted).sum() / slots / chosen)
 
 
 def rank_of(scores: NDArray[Any], target: int) -> float:

@@ -33,8 +33,14 @@ class Split:
     counted: NDArray[np.bool_]
     validation: NDArray[np.int64]
     test: NDArray[np.int64]
+    repeats: NDArray[np.int64]  # what would be test if the user had not had it before
     memory: int | None  # so many of the last interactions count as had, all where None
     skipped: dict[str, int]  # what was left out of the test, by reason
+
+    @property
+    def asked(self) -> NDArray[np.int64]:
+        """Test and repeats."""
+        return np.sort(np.concatenate([self.test, self.repeats]))
 
     def history(self, position: int) -> NDArray[np.int32]:
         """The items that the user had before."""
@@ -98,6 +104,7 @@ def split(dataset: Dataset, holdout: Holdout) -> Split:
         counted=counted,
         validation=np.flatnonzero(validation & ~again),
         test=np.flatnonzero(test & ~again),
+        repeats=np.flatnonzero(test & again),
         memory=memory,
         skipped=skipped,
     )

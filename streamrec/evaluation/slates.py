@@ -3,8 +3,8 @@
 It is the pipeline's own generator and scorer, by index instead of by message: a test holds the two together.
 """
 
-from collections.abc import Iterator
-from typing import Any, NamedTuple
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,12 +13,22 @@ from streamrec.core.pipeline import SlateRules
 from streamrec.evaluation.protocols import KEPT, Split
 from streamrec.eventlog.dataset import Dataset
 from streamrec.serving.gptrec import GPTRec
-from streamrec.serving.relevance import AdditiveScorer
 from streamrec.serving.topk import best
 from streamrec.serving.vocabulary import Vocabulary
 
 CANDIDATES = SlateRules().candidates  # judged for a slate, besides what the session holds
 AT_ONCE = 64
+
+
+class SlateScorer(Protocol):
+    """What `serving.relevance.AdditiveScorer` does by index."""
+
+    @property
+    def threshold(self) -> float: ...
+
+    def features(self, history: Sequence[int], items: NDArray[np.intp], log_probs: NDArray[Any]) -> NDArray[np.float64]: ...
+
+    def score(self, features: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]: ...
 
 
 class Slate(NamedTuple):
@@ -39,33 +49,36 @@ def vocabulary_index(dataset: Dataset, vocabulary: Vocabulary) -> NDArray[np.int
 
 def slates(
     generator: GPTRec,
-    scorer: AdditiveScorer,
+    scorer: SlateScorer,
     popularity: NDArray[np.float64],
     split: Split,
     positions: NDArray[np.int64],
     to_vocabulary: NDArray[np.int64],
+    *,
+    exclude_seen: bool = True,
 ) -> Iterator[Slate]:
     """A slate for each position, given what its user did before.
 
     Args:
         popularity: what is proposed to a user of whom nothing is known, as the ladder's last rung does.
+        exclude_seen: False leaves in what the user has had: the other figure of an evaluation, never what is served.
     """
     items = to_vocabulary[split.items]
     for first in range(0, len(positions), AT_ONCE):
         asked = positions[first : first + AT_ONCE]
         histories = [model_items(split.history(position), to_vocabulary) for position in asked]
         known = [place for place, history in enumerate(histories) if history]
-        answers = np.tile(np.log(popularity), (len(asked), 1))
-        if known:
-            answers[known] = generator.log_probs([histories[place] for place in known])
-        for position, history, log_probs in zip(asked.tolist(), histories, answers, strict=True):
+        answers = dict(zip(known, generator.log_probs([histories[place] for place in known]), strict=True)) if known else {}
+        for place, (position, history) in enumerate(zip(asked.tolist(), histories, strict=True)):
+            log_probs = answers[place] if place in answers else np.log(popularity)
             past = items[split.start[position] : position]
             forgotten, kept = past[:-KEPT], past[-KEPT:]
             unseen = np.ones(len(log_probs), bool)
-            if split.memory is None:
+            if split.memory is None and exclude_seen:
                 unseen[forgotten[forgotten >= 0]] = False
             ranked = best(np.where(unseen, log_probs, -np.inf), min(CANDIDATES + len(kept), int(unseen.sum())))
-            unseen[kept[kept >= 0]] = False
+            if exclude_seen:
+                unseen[kept[kept >= 0]] = False
             proposed = ranked[unseen[ranked]]
             features = scorer.features(history, proposed, log_probs[proposed])
             yield Slate(position, int(items[position]), log_probs, unseen, proposed, features)

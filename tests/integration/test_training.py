@@ -275,13 +275,13 @@ def test_a_sampled_softmax_learns(dataset: Dataset, tmp_path: Path, monkeypatch:
 
 def test_what_is_evaluated_is_what_the_pipeline_serves(bundle: Bundle, dataset: Dataset) -> None:
     """The evaluation works with arrays, the pipeline with messages: for each test target both must show the same ten items."""
-    from streamrec.evaluation.evaluate import _served
+    from streamrec.evaluation.evaluate import _Question, _served
     from streamrec.evaluation.protocols import split
 
     rules, versions = SlateRules(candidates=100), Versions(model="", catalogue=0, rules="", runtime="")
     pipeline = Pipeline(Ladder(bundle.rungs()), bundle.scorer(), bundle.transitions, rules, versions)
     parts = split(dataset, "leave-one-out")
-    for answer in _served(bundle, parts, dataset, threads=1):
+    for answer in _served(_Question(bundle, dataset, parts, parts.counted, parts.test, exclude_seen=True, threads=1)):
         history = [dataset.item_ids[item] for item in parts.history(answer.position)]
         slate = pipeline.recommend([session(*history)], Catalogue(bundle.items))[0].items
         assert [item.item_id for item in slate] == [dataset.item_ids[item] for item in answer.slate]
