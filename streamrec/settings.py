@@ -117,7 +117,7 @@ def _read_file(path: str | None) -> dict[str, Any]:
         return {}
     try:
         return tomllib.loads(Path(path).read_text())
-    except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise UserError(f"settings file {path}: {error}; mend it or unset {PREFIX}SETTINGS") from None
 
 

@@ -35,6 +35,7 @@ from streamrec.serving.transitions import Transitions
 from streamrec.serving.vocabulary import Vocabulary
 
 MANIFEST = "manifest.json"
+_COUNTS = {"starts": "i", "followers": "u", "times": "u", "direct": "u", "shares": "f", "popularity": "f", "interactions": "i"}  # numpy's kinds
 FILES = ("weights.safetensors", "model.onnx", "vocabulary.json", "items.jsonl.gz", "counts.safetensors", "scorer.json")
 
 
@@ -196,11 +197,15 @@ def pack_counts(counts: TransitionCounts, popularity: np.ndarray[Any, Any], inte
 
 
 def _unpack_counts(arrays: dict[str, Any], size: int) -> tuple[TransitionCounts, Any, Any]:
+    if unfit := [name for name, kind in _COUNTS.items() if arrays[name].ndim != 1 or arrays[name].dtype.kind not in kind]:
+        raise ValueError(f"counts.safetensors: {unfit[0]} is no list of such numbers")
     popularity, interactions = arrays.pop("popularity"), arrays.pop("interactions")
     counts = TransitionCounts(**{name: arrays[name] for name in TransitionCounts.__struct_fields__})
-    lengths = {len(counts.followers), len(counts.times), len(counts.direct), len(counts.shares), int(counts.starts[-1])}
-    fits = len(counts.starts) == size + 1 and len(lengths) == 1
-    if not (fits and len(popularity) == len(interactions) == size and (popularity > 0).all()):
+    pairs = {len(counts.followers), len(counts.times), len(counts.direct), len(counts.shares), int(counts.starts[-1])}
+    rows = len(counts.starts) == size + 1 and counts.starts[0] == 0 and len(pairs) == 1
+    known = rows and (np.diff(counts.starts) >= 0).all() and counts.followers.max(initial=0) < max(size, 1)
+    finite = np.isfinite(popularity).all() and np.isfinite(counts.shares).all()
+    if not (known and finite and len(popularity) == len(interactions) == size and (popularity > 0).all()):
         raise ValueError("counts.safetensors does not fit vocabulary.json")
     return counts, popularity, interactions
 
