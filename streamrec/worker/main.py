@@ -10,7 +10,9 @@ from prometheus_client import CollectorRegistry
 from streamrec.admin.client import client_options
 from streamrec.admin.contracts import TopicContract, load_contracts
 from streamrec.build import Recommender, build_recommender
+from streamrec.core.deadletters import DeadLetterLimit
 from streamrec.core.errors import UserError
+from streamrec.core.intake import ERASED
 from streamrec.core.metrics import CATALOGUE_VERSION, LOST_RECORDS, MODEL_INFO, READY
 from streamrec.core.wire import Format
 from streamrec.settings import Settings
@@ -23,7 +25,7 @@ from streamrec.worker.metrics import Metrics
 from streamrec.worker.ops import ops_server
 from streamrec.worker.output import Output
 from streamrec.worker.probe import check
-from streamrec.worker.recommend import RecommendRole
+from streamrec.worker.recommend import RateCap, RecommendRole
 from streamrec.worker.run import run_apps
 from streamrec.worker.sessions import SessionsRole, is_ahead
 from streamrec.worker.table import ByteTable
@@ -92,14 +94,17 @@ def _intake(role: str, parts: Parts) -> Intake:
 def _sessions(app: Any, parts: Parts) -> SessionsRole:
     changelog = parts.settings.topic_prefix + "sessions"
     partitions = parts.contracts["sessions"].partitions
-    table = ByteTable(app, changelog=changelog, is_ahead=is_ahead, connection=parts.connection, partitions=partitions)
+    table = ByteTable(
+        app, changelog=changelog, is_ahead=is_ahead, connection=parts.connection, note_header=ERASED, partitions=partitions
+    )
     rules = parts.recommender.session_rules
     return SessionsRole(table, _output(app, "sessions", parts), parts.follower, rules, partitions, parts.metrics)
 
 
 def _recommend(app: Any, parts: Parts) -> RecommendRole:
     output = _output(app, "recommend", parts, parts.settings.output_format)
-    return RecommendRole(parts.recommender.pipeline, output, parts.follower, parts.settings.max_batch, parts.metrics)
+    cap = RateCap(parts.settings.user_rate)
+    return RecommendRole(parts.recommender.pipeline, output, parts.follower, parts.settings.max_batch, cap, parts.metrics)
 
 
 def _explain(app: Any, parts: Parts) -> ExplainRole:
@@ -108,7 +113,8 @@ def _explain(app: Any, parts: Parts) -> ExplainRole:
 
 
 def _output(app: Any, role: str, parts: Parts, written_as: Format = "msgpack") -> Output:
-    return Output(app, role, parts.settings.topic_prefix, written_as, parts.metrics)
+    limit = DeadLetterLimit(parts.settings.dead_letter_limit_percent)
+    return Output(app, role, parts.settings.topic_prefix, written_as, parts.metrics, limit)
 
 
 _MAKE: dict[str, Callable[[Any, Parts], SessionsRole | RecommendRole | ExplainRole]] = {
