@@ -9,6 +9,7 @@ from prometheus_client import CollectorRegistry
 
 from streamrec.admin.client import client_options
 from streamrec.admin.contracts import TopicContract, load_contracts
+from streamrec.admin.rights import check_rights
 from streamrec.build import Recommender, build_recommender
 from streamrec.core.deadletters import DeadLetterLimit
 from streamrec.core.errors import UserError
@@ -34,6 +35,11 @@ log = structlog.get_logger(__name__)
 
 SOURCES = {"sessions": ("clicks", "listens"), "recommend": ("sessions", "items"), "explain": ("recommendations",)}
 ROLES = tuple(SOURCES)
+TARGETS = {  # sessions: what stands in a wrong partition is sent on within its topic
+    "sessions": ("sessions", "clicks", "listens", "dead-letters"),
+    "recommend": ("recommendations", "dead-letters"),
+    "explain": ("explanations", "dead-letters"),
+}
 
 
 class Parts(NamedTuple):
@@ -56,7 +62,13 @@ def run_worker(settings: Settings, roles: Sequence[str]) -> None:
     """
     contracts = load_contracts(settings.topics_dir)
     connection = client_options(settings)
-    asyncio.run(check(connection, {settings.topic_prefix + name: each.partitions for name, each in contracts.items()}))
+    reads = {"items", *(topic for role in roles for topic in SOURCES[role])}
+    writes = {topic for role in roles for topic in TARGETS[role]}
+    asyncio.run(check(connection, {settings.topic_prefix + name: contracts[name].partitions for name in sorted(reads | writes)}))
+    if settings.security_protocol != "PLAINTEXT":
+        reads |= writes & {"sessions"}  # its table is read back from there
+        groups = [_group(role, settings) for role in roles]
+        check_rights(settings, reads=sorted(reads), writes=sorted(writes), groups=groups)
     recommender = build_recommender(settings)
     follower = Follower(recommender.catalogue, settings.topic_prefix + "items", connection)
     parts = Parts(settings, contracts, connection, recommender, follower, Metrics(CollectorRegistry()))
@@ -69,10 +81,14 @@ def run_worker(settings: Settings, roles: Sequence[str]) -> None:
     run_apps([intake.app for intake in intakes], beside=[follower.run(), health.watch(), _serve_ops(health, parts)])
 
 
+def _group(role: str, settings: Settings) -> str:
+    return f"{settings.topic_prefix}streamrec-{role}"
+
+
 def _intake(role: str, parts: Parts) -> Intake:
     settings, prefix = parts.settings, parts.settings.topic_prefix
     app = make_app(
-        f"{prefix}streamrec-{role}",
+        _group(role, settings),
         parts.connection,
         session_timeout=settings.session_timeout_seconds,
         commit_interval=settings.commit_interval_seconds,
