@@ -9,6 +9,7 @@ import faust
 from aiokafka.helpers import create_ssl_context
 from faust.auth import SASLCredentials, SSLCredentials
 
+import streamrec.worker.lenient  # noqa: F401  (mends aiokafka where it is imported)
 from streamrec.core.errors import UserError
 from streamrec.worker.consumer import Transport
 from streamrec.worker.mend import TableManager

@@ -12,6 +12,7 @@ from msgspec.structs import replace
 from streamrec.admin.client import connect_producer
 from streamrec.admin.deadletters import letters
 from streamrec.core.deadletters import DeadLetterLimit
+from streamrec.core.errors import UserError
 from streamrec.core.types import Recommendation, Session
 from streamrec.core.wire import decode, encode
 from streamrec.demo.worker import WorkerProcess
@@ -87,6 +88,46 @@ def test_a_session_of_a_catalogue_that_is_no_more_goes_to_the_dead_letters_and_b
     assert [letter.record.key for letter in found] == [b"lost-1", b"lost-2"]
     assert {letter.origin.reason for letter in found} == {"unknown_catalogue"}
     assert "catalogue version 1000000000" in found[0].origin.detail
+
+
+def test_producers_may_compress_as_they_like(kafka: LocalKafka, topic_prefix: str) -> None:
+    settings = fresh_settings(kafka.bootstrap_servers, topic_prefix)
+    events = some_events(40)
+    with WorkerProcess(settings) as process:
+        process.wait_ready()
+        for number, codec in enumerate(("gzip", "snappy", "lz4", "zstd")):
+            with connect_producer(settings, compression_type=codec, linger_ms=50) as producer:
+                for event in events[number * 10 : number * 10 + 10]:
+                    topic = settings.topic_prefix + ("clicks" if event.event_type == "click" else "listens")
+                    producer.send(topic, key=event.user_id.encode(), value=encode(event))
+                producer.flush()
+        wait_until_done(settings)
+    found = audited(settings)
+    assert (found.events_in, found.events_lost, found.outputs_wrong, found.dead_letters) == (40, 0, 0, 0)
+
+
+class NoText(str):
+    """A header's name that is no UTF-8, as librdkafka sends one if it is told to."""
+
+    def encode(self, *_: str) -> bytes:
+        return b"\xff\xfe"
+
+
+def test_a_header_name_that_is_no_text_stops_nobody(kafka: LocalKafka, topic_prefix: str) -> None:
+    settings = fresh_settings(kafka.bootstrap_servers, topic_prefix)
+    events = [replace(each, event_type="listen") for each in some_events(30, users=30)]
+    with WorkerProcess(settings) as process:
+        process.wait_ready()
+        with connect_producer(settings) as producer:
+            for number, event in enumerate(events):
+                headers = [(NoText("name"), b"x")] if number % 3 == 0 else []
+                producer.send(f"{topic_prefix}listens", key=event.user_id.encode(), value=encode(event), headers=headers)
+            producer.flush()
+        wait_until_done(settings)
+    made = [decode(Recommendation, each.value) for each in all_records(settings, ["recommendations"])]
+    assert {each.trigger.event_id for each in made} == {event.event_id for event in events}
+    with pytest.raises(UserError, match="UnicodeDecodeError"):  # kafka-python cannot, and says so in one line
+        all_records(settings, ["listens"])
 
 
 def test_a_user_who_floods_is_taken_in_whole_and_answered_for_the_newest(kafka: LocalKafka, topic_prefix: str) -> None:
