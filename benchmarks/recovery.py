@@ -45,7 +45,8 @@ def run() -> dict[str, Any]:
             written = asyncio.run(_write(kafka.bootstrap_servers, topic, size))
             measured = {what: _apart(what, kafka.bootstrap_servers, topic) for what in ("bare", "table")}
             ours, bare = measured["table"], measured["bare"]
-            assert ours["sessions"] == size
+            if ours["sessions"] != size:
+                raise RuntimeError(f"{ours['sessions']} sessions were loaded of {size}")
             found[f"{size:,} sessions"] = {
                 "seconds": ours["seconds"],
                 "cpu seconds": ours["cpu"],

@@ -91,10 +91,6 @@ def broker_errors(settings: Settings, doing: str) -> Iterator[None]:
         yield
     except kafka_errors.KafkaError as error:
         raise UserError(f"broker {settings.broker}: {doing}: {_explain(error, settings)}") from None
-    except UnicodeDecodeError:  # kafka-python reads no such record; the worker does
-        raise UserError(
-            f"broker {settings.broker}: {doing}: a record has a header whose name is not UTF-8; read behind it"
-        ) from None
 
 
 def _open(client: Callable[..., C], settings: Settings, **options: Any) -> C:

@@ -108,7 +108,7 @@ def each_of(*verbs: tuple[str, ...]) -> pytest.MarkDecorator:
     return pytest.mark.parametrize("words", verbs, ids=lambda words: " ".join(words[:2])[:24])
 
 
-@each_of(("worker",), ("topics", "check"), TAIL)
+@each_of(("worker",), TAIL)
 def test_a_wrong_password_is_refused_in_one_line(secured: Secured, words: tuple[str, ...]) -> None:
     said = secured.refused(*words, sasl_password=OTHER)
     assert "'streamrec'" in said
@@ -123,7 +123,7 @@ def test_an_unknown_authority_is_refused_in_one_line(secured: Secured, words: tu
     assert "ssl_cafile" in said
 
 
-@each_of(("worker",), ("topics", "apply"), PRODUCE, TAIL, ("dead-letters", "list"), ("erase", "somebody", "--yes"))
+@each_of(("worker",), PRODUCE, ("dead-letters", "list"), ("erase", "somebody", "--yes"))
 def test_a_user_without_rights_is_told_which_ones(secured: Secured, words: tuple[str, ...]) -> None:
     said = secured.refused(*words, sasl_username="nobody")
     assert "nobody" in said
