@@ -8,6 +8,7 @@ from streamrec.worker.app import App, make_app, refuse_pickle
 from streamrec.worker.run import run_apps
 from streamrec.worker.table import ByteTable
 
+pytestmark = pytest.mark.filterwarnings("ignore")  # of Faust, about what we plant
 CONNECTION = {"bootstrap_servers": "127.0.0.1:1"}
 
 
