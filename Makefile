@@ -4,7 +4,7 @@ BIN := .venv/bin
 ARGS ?=
 INSTALL = $(BIN)/uv pip install --quiet --python $(BIN)/python
 
-.PHONY: help demo test test-unit setup check bench bench-accuracy demo-bundle locks clean
+.PHONY: help demo test test-unit setup check fuzz bench bench-accuracy demo-bundle locks clean
 help:  ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
 
@@ -21,6 +21,9 @@ setup: .venv/.all  ## everything, training included (torch brings 5 GB)
 
 check: .venv/.all  ## lint, types, import contract
 	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy && $(BIN)/lint-imports
+
+fuzz: .venv/.fuzz  ## bytes bred by coverage for everything that reads bytes; ARGS='--seconds N'
+	@$(BIN)/python -m tests.fuzz $(ARGS)
 
 bench: .venv/.all  ## latency and cost, beside their limits
 	@$(BIN)/python -m benchmarks $(ARGS)
@@ -61,4 +64,8 @@ clean:  ## removes .venv (caches of jars and packages stay)
 	@echo "streamrec: installing the peers (5 GB, once)" >&2
 	@test -x .venv-peers/bin/python || $(PYTHON) -m venv --without-pip .venv-peers
 	@$(BIN)/uv pip install --quiet --python .venv-peers/bin/python -r $< >&2
+	@touch $@
+
+.venv/.fuzz: requirements/fuzz.lock .venv/.all
+	@$(INSTALL) -r $< >&2
 	@touch $@

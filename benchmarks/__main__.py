@@ -1,11 +1,11 @@
-"""Runs every benchmark, or those that are named: ``python -m benchmarks [pipeline] [latency]``."""
+"""Runs every benchmark, or those that are named: ``python -m benchmarks [pipeline] [latency] [recovery]``."""
 
 import json
 import sys
 
-from benchmarks import latency, pipeline
+from benchmarks import latency, pipeline, recovery
 
-ALL = {"pipeline": pipeline.run, "latency": latency.run}
+ALL = {"pipeline": pipeline.run, "latency": latency.run, "recovery": recovery.run}
 
 for name in sys.argv[1:] or ALL:
     if name not in ALL:

@@ -44,6 +44,7 @@ def main() -> None:
     compile_lock("demo.lock", "pyproject.toml", "--extra=kafka", *held)
     compile_lock("serve.lock", "pyproject.toml", *held)
     compile_lock("peers.lock", "--group=peers")  # an environment of its own
+    compile_lock("fuzz.lock", "--group=pyproject.toml:fuzz", *held)
     (HERE / "bootstrap.in").write_text("uv\n")
     compile_lock("bootstrap.lock", str(HERE / "bootstrap.in"))
     (HERE / "bootstrap.in").unlink()

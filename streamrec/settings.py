@@ -46,6 +46,10 @@ class Settings(BaseSettings):
     commit_interval_seconds: float = Field(0.5, gt=0, description="how often progress is committed")
     linger_ms: int = Field(1, ge=0, description="how long a record waits for others to be sent with it")
     max_in_flight: int = Field(1000, ge=1, description="events taken in, per role, before their outputs are confirmed")
+    user_rate: int = Field(10, ge=0, description="recommendations a second for one user; more wait and are superseded; 0: no cap")
+    dead_letter_limit_percent: int = Field(
+        20, ge=0, le=100, description="stop where more of a role's last 500 records are unreadable; 100: never stop"
+    )
     max_batch: int = Field(32, ge=1, description="sessions in one run of the model")
     inference_threads: int = Field(1, ge=1, description="threads of one run of the model; changes no answer")
 
@@ -117,7 +121,7 @@ def _read_file(path: str | None) -> dict[str, Any]:
         return {}
     try:
         return tomllib.loads(Path(path).read_text())
-    except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise UserError(f"settings file {path}: {error}; mend it or unset {PREFIX}SETTINGS") from None
 
 

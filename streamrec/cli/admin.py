@@ -73,6 +73,34 @@ def kafka_up(
         )
 
 
+def erase(
+    user: Annotated[str, typer.Argument(help="The user's id, exactly.")],
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    wait: Annotated[float, typer.Option(min=0, help="Seconds to wait for the worker's tombstones.")] = 30,
+    broker: Broker = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Erase a user: session, recommendations and explanations. Exit code 1 where no worker has done it yet.
+
+    What the user sent stays on clicks, listens and dead-letters until their retention deletes it: Kafka removes no single record
+    there, so see to it that it is short enough. What is compacted goes within the topics' max.compaction.lag.ms.
+    """
+    from streamrec.admin.erase import erase as ask
+
+    settings = load_settings(broker=broker)
+    if not yes:
+        typer.confirm(f"Erase user {user!r} on {settings.broker}, for good?", abort=True, err=True)
+    asked = ask(user, settings, wait)
+    if as_json:
+        print_json({"user": user, **asked._asdict()})
+    else:
+        left = ", ".join(topic for topic, done in asked.done.items() if not done)
+        what = f"no tombstone yet on {left}: is a worker running?" if left else "tombstones stand on every topic of the user"
+        people.print(f"the erasure stands on clicks, {asked.partition}@{asked.offset}; {what}", markup=False)
+    if not all(asked.done.values()):
+        raise typer.Exit(1)
+
+
 def show_settings() -> None:
     """Show every setting: its variable, its value here, what it means."""
     values = load_settings()

@@ -4,6 +4,7 @@ import typer
 
 from streamrec import __version__
 from streamrec.cli import admin, stream
+from streamrec.cli.deadletters import dead_letters
 from streamrec.cli.demo import demo
 from streamrec.cli.model import evaluate, train
 
@@ -31,6 +32,8 @@ def _options(
 
 for verb in (demo, train, evaluate, stream.replay, stream.worker, stream.produce, stream.tail):
     app.command()(verb)
+app.command()(admin.erase)
 app.command("settings")(admin.show_settings)
 app.add_typer(admin.topics)
+app.add_typer(dead_letters)
 app.add_typer(admin.kafka)

@@ -19,7 +19,8 @@ class InvalidRecord(StreamrecError):
     """A record that breaks its topic's contract.
 
     Args:
-        reason: a word for metrics and headers: ``unreadable``, ``invalid``, ``unknown_version`` or ``too_large``.
+        reason: a word for metrics and headers: ``unreadable``, ``invalid``, ``unknown_version``, ``too_large`` or
+            ``unknown_catalogue``.
         detail: what exactly is wrong; made one line of at most 300 characters, for it may quote the record.
     """
 

@@ -1,22 +1,33 @@
 """What comes in, read by contract: the record of an input topic as an event or as a change of the catalogue."""
 
-from collections.abc import Iterable
+from collections.abc import Collection
 
 from streamrec.core.errors import InvalidRecord
-from streamrec.core.types import Event, Item
-from streamrec.core.wire import EVENT_TYPES, decode, format_of
+from streamrec.core.types import Erasure, Event, Item, Message
+from streamrec.core.wire import EVENT_TYPES, Format, decode, format_of
 
-Headers = Iterable[tuple[str, bytes]]
+Headers = Collection[tuple[str, bytes | None]]
 MISROUTED = "streamrec.misrouted"  # header of an event that was sent on: the partition and offset where it first stood
+ERASED = "streamrec.erased"  # header of a user's tombstones: JSON, see `streamrec.core.types.Erased`
+ERASURES = "clicks"  # the topic that erasures stand on
+MAX_HEADER_BYTES = 65_536  # of one record, names and values
 
 
-def read_event(topic: str, value: bytes | None, headers: Headers) -> Event:
-    """The event in a record of ``clicks`` or ``listens``.
+def read_event(topic: str, value: bytes | None, headers: Headers) -> Event | Erasure:
+    """The event in a record of ``clicks`` or ``listens``, or the erasure in one of ``clicks``.
 
     Raises:
         InvalidRecord: see `streamrec.core.wire.decode`; also when the event's type does not belong on the topic.
     """
-    event = decode(Event, value, format_of(headers))
+    if sum(len(name) + len(content or b"") for name, content in headers) > MAX_HEADER_BYTES:
+        raise InvalidRecord("too_large", f"its headers have more than {MAX_HEADER_BYTES} bytes")
+    written_as = format_of(headers)
+    try:
+        event = decode(Event, value, written_as)
+    except InvalidRecord:  # an erasure, which is rare, is looked for only where there is no event
+        if topic != ERASURES or not _is_erasure(value, written_as):
+            raise
+        return decode(Erasure, value, written_as)
     if event.event_type != EVENT_TYPES[topic]:
         raise InvalidRecord("invalid", f"event_type {event.event_type!r} does not belong on {topic}")
     return event
@@ -53,3 +64,14 @@ def read_item(key: bytes | None, value: bytes | None, headers: Headers) -> tuple
     if item.item_id != item_id:
         raise InvalidRecord("invalid", f"key {item_id!r} and item_id {item.item_id!r} differ")
     return item_id, item
+
+
+def _is_erasure(value: bytes | None, written_as: Format) -> bool:
+    try:
+        return decode(_Typed, value, written_as).event_type == "erase"
+    except InvalidRecord:
+        return False
+
+
+class _Typed(Message, frozen=True, kw_only=True):
+    event_type: str | None = None

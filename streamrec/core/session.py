@@ -8,6 +8,8 @@ The policy for a stream that repeats, reorders and delays events:
   everything in a full history, it is *late*: only ``applied`` moves on.
 - An event from the future (a wrong clock) is taken to have happened ``skew_ms`` after its record was written, at most.
 - A pause of more than ``gap_ms`` ends a session and starts the next; the history, bounded, reaches across.
+- An *erasure* leaves nothing but how far the session reached. What was written before it on the other topic, and comes only now,
+  is late; what was written after it begins a new session.
 - A listen of less than ``skip_below_ms`` and less than half of the item is a *skip*: remembered, not learned from.
 
 Duplicates, late events and redeliveries leave the trigger alone, so every record on ``sessions`` still names an event that a
@@ -22,7 +24,10 @@ from typing import NamedTuple
 from msgspec import Struct
 from msgspec.structs import replace
 
-from streamrec.core.types import Event, Interaction, Session, Trigger
+from streamrec.core.intake import ERASURES
+from streamrec.core.types import Erased, Erasure, Event, Interaction, Session, Trigger
+
+State = Session | Erased  # what is held for a user
 
 
 class Position(NamedTuple):
@@ -51,14 +56,22 @@ class Outcome(StrEnum):
     DUPLICATE = "duplicate"
     LATE = "late"
     REDELIVERED = "redelivered"
+    ERASED = "erased"
 
 
-def update(session: Session | None, event: Event, at: Position, catalogue: int, rules: SessionRules) -> tuple[Session, Outcome]:
-    """The session after an event, and what became of the event. The session given is left as it is.
+def update(held: State | None, event: Event | Erasure, at: Position, catalogue: int, rules: SessionRules) -> tuple[State, Outcome]:
+    """What is held of a user after an event, and what became of the event. What is given is left as it is.
 
     Args:
         catalogue: the version of the catalogue that a recommendation for this event is to use.
     """
+    if held is not None and at.offset <= held.applied.get(at.topic, -1):
+        return held, Outcome.REDELIVERED
+    applied = (held.applied if held is not None else {}) | {at.topic: at.offset}
+    if isinstance(event, Erasure):
+        return Erased(applied=applied, erased_at=max(at.timestamp, 0)), Outcome.ERASED
+    if held is not None and held.erased_at is not None and at.topic != ERASURES and at.timestamp <= held.erased_at:
+        return replace(held, applied=applied), Outcome.LATE
     interaction = Interaction(
         item_id=event.item_id,
         event_type=event.event_type,
@@ -67,11 +80,10 @@ def update(session: Session | None, event: Event, at: Position, catalogue: int, 
         skipped=_is_skip(event, rules),
     )
     trigger = Trigger(topic=at.topic, partition=at.partition, offset=at.offset, event_id=event.event_id)
-    if session is None:
-        return _first(event.user_id, trigger, catalogue, interaction), Outcome.APPLIED
-    if at.offset <= session.applied.get(at.topic, -1):
-        return session, Outcome.REDELIVERED
-    session = replace(session, applied=session.applied | {at.topic: at.offset})
+    if not isinstance(held, Session):
+        erased_at = held.erased_at if held is not None else None
+        return _first(event.user_id, trigger, applied, catalogue, interaction, erased_at), Outcome.APPLIED
+    session = replace(held, applied=applied)
     if any(past.event_id == event.event_id for past in session.history):
         return session, Outcome.DUPLICATE
     whole = _insert(session.history, interaction)
@@ -89,15 +101,18 @@ def model_history(session: Session) -> list[str]:
     return [item for item, before in zip(items, [None, *items], strict=False) if item != before]
 
 
-def _first(user_id: str, trigger: Trigger, catalogue: int, interaction: Interaction) -> Session:
+def _first(
+    user_id: str, trigger: Trigger, applied: dict[str, int], catalogue: int, interaction: Interaction, erased_at: int | None
+) -> Session:
     return Session(
         schema_version=1,
         user_id=user_id,
         trigger=trigger,
-        applied={trigger.topic: trigger.offset},
+        applied=applied,
         catalogue=catalogue,
         started_at=interaction.occurred_at,
         history=(interaction,),
+        erased_at=erased_at,
     )
 
 

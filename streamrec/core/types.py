@@ -13,7 +13,9 @@ Id = Annotated[str, Meta(min_length=1, max_length=256)]
 Milliseconds = Annotated[int, Meta(ge=0, le=253_402_300_799_999)]  # up to the year 9999
 Count = Annotated[int, Meta(ge=0, le=2**53)]
 Text = Annotated[str, Meta(max_length=20_000)]
+Name = Annotated[str, Meta(max_length=256)]
 EventType = Literal["click", "listen"]
+Applied = Annotated[dict[str, Count], Meta(max_length=16)]  # by source topic the last offset that was taken in
 
 
 class Message(Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -36,6 +38,16 @@ class Event(Message, frozen=True, kw_only=True, omit_defaults=True):
     properties: Annotated[dict[str, str | int | float | bool | None], Meta(max_length=64)] | None = None
 
 
+class Erasure(Message, frozen=True, kw_only=True, omit_defaults=True):
+    """An operator erases a user. It stands on ``clicks`` in the user's partition, so worker and replay take it in in one order."""
+
+    schema_version: Literal[1]
+    event_id: Id
+    event_type: Literal["erase"]
+    user_id: Id
+    occurred_at: Milliseconds
+
+
 class Item(Message, frozen=True, kw_only=True, omit_defaults=True):
     """An item of the catalogue. A null value on the topic (a tombstone) withdraws it."""
 
@@ -51,7 +63,7 @@ class Item(Message, frozen=True, kw_only=True, omit_defaults=True):
 class Trigger(Message, frozen=True, kw_only=True, omit_defaults=True):
     """The event that caused a record, by its place in the log. ``topic`` is the name without the deployment's prefix."""
 
-    topic: str
+    topic: Name
     partition: Count
     offset: Count
     event_id: Id
@@ -79,19 +91,30 @@ class Session(Message, frozen=True, kw_only=True, omit_defaults=True):
     schema_version: Literal[1]
     user_id: Id
     trigger: Trigger
-    applied: dict[str, Count]
+    applied: Applied
     catalogue: Count
     started_at: Milliseconds
-    history: Annotated[tuple[Interaction, ...], Meta(min_length=1)]
+    history: Annotated[tuple[Interaction, ...], Meta(min_length=1, max_length=100)]
+    erased_at: Milliseconds | None = None  # the user was erased before: what was written up to then is not taken in any more
+
+
+class Erased(Message, frozen=True, kw_only=True, omit_defaults=True):
+    """What is left of an erased user's session: how far it reached, or events that come again would bring it back.
+
+    It stands in the header ``streamrec.erased`` of the tombstone, and goes with it.
+    """
+
+    applied: Applied
+    erased_at: Milliseconds
 
 
 class Versions(Message, frozen=True, kw_only=True, omit_defaults=True):
     """The snapshots that a recommendation is a function of, besides its session."""
 
-    model: str  # content hash of the bundle: generator, scorer weights, transitions
+    model: Name  # content hash of the bundle: generator, scorer weights, transitions
     catalogue: Count  # how far into the topic `items`; 0 is the bundle's own catalogue
-    rules: str  # hash of the session and slate rules
-    runtime: str  # inference library and instruction set: bytes are promised only where they match
+    rules: Name  # hash of the session and slate rules
+    runtime: Name  # inference library and instruction set: bytes are promised only where they match
 
 
 class Evidence(Message, frozen=True, kw_only=True, omit_defaults=True):
@@ -117,10 +140,10 @@ class RecommendedItem(Message, frozen=True, kw_only=True, omit_defaults=True):
     rank: Annotated[int, Meta(ge=1)]
     score: float
     relevance: Annotated[float, Meta(ge=0, le=1)]
-    parts: dict[str, float]
-    source: str
+    parts: Annotated[dict[str, float], Meta(max_length=64)]
+    source: Name
     propensity: Annotated[float, Meta(gt=0, le=1)]
-    evidence: tuple[Evidence, ...]
+    evidence: Annotated[tuple[Evidence, ...], Meta(max_length=16)]
 
 
 class Recommendation(Message, frozen=True, kw_only=True, omit_defaults=True):
@@ -132,10 +155,10 @@ class Recommendation(Message, frozen=True, kw_only=True, omit_defaults=True):
     trigger: Trigger
     occurred_at: Milliseconds  # of the newest interaction in the session
     versions: Versions
-    history: tuple[Id, ...]  # the items that the generator saw, oldest first
-    items: tuple[RecommendedItem, ...]
-    source: str  # the rung of the ladder that proposed: `gptrec`, `transitions` or `popularity`
-    dropped: dict[str, Count]  # how many candidates each filter removed, by reason
+    history: Annotated[tuple[Id, ...], Meta(max_length=100)]  # the items that the generator saw, oldest first
+    items: Annotated[tuple[RecommendedItem, ...], Meta(max_length=100)]
+    source: Name  # the rung of the ladder that proposed: `gptrec`, `transitions` or `popularity`
+    dropped: Annotated[dict[str, Count], Meta(max_length=64)]  # how many candidates each filter removed, by reason
 
 
 class Claim(Message, frozen=True, kw_only=True, omit_defaults=True):
@@ -149,8 +172,8 @@ class ExplainedItem(Message, frozen=True, kw_only=True, omit_defaults=True):
     """Why one recommended item is there, in a sentence made of its claims and nothing else."""
 
     item_id: Id
-    text: str
-    claims: tuple[Claim, ...]
+    text: Annotated[str, Meta(max_length=100_000)]
+    claims: Annotated[tuple[Claim, ...], Meta(max_length=16)]
 
 
 class Explanation(Message, frozen=True, kw_only=True, omit_defaults=True):
@@ -159,4 +182,4 @@ class Explanation(Message, frozen=True, kw_only=True, omit_defaults=True):
     schema_version: Literal[1]
     recommendation_id: Id
     user_id: Id
-    items: tuple[ExplainedItem, ...]
+    items: Annotated[tuple[ExplainedItem, ...], Meta(max_length=100)]

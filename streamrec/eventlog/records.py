@@ -20,7 +20,7 @@ import msgspec
 from streamrec.core.errors import UserError
 from streamrec.core.wire import CONTENT_TYPES, format_of
 
-Headers = tuple[tuple[str, bytes], ...]
+Headers = tuple[tuple[str, bytes | None], ...]
 
 
 class LogRecord(NamedTuple):
@@ -96,7 +96,7 @@ def as_json(record: LogRecord) -> dict[str, Any]:
 
 def _record(line: _Line) -> LogRecord:
     pairs = line.headers.items() if isinstance(line.headers, dict) else line.headers
-    headers: Headers = tuple((name, _bytes(value) or b"") for name, value in pairs)
+    headers: Headers = tuple((name, _bytes(value)) for name, value in pairs)
     if line.value is None:
         value = None
     elif isinstance(line.value, dict) and line.value.keys() == {"$base64"}:

@@ -8,6 +8,7 @@ import gzip
 import io
 import zlib
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -52,7 +53,7 @@ def read_table(path: Path, required: Sequence[str], optional: Sequence[str]) -> 
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise UserError(f"{path}: broken gzip file ({error}); copy it again") from None
     except OSError as error:
-        raise UserError(f"{path}: {error.strerror or error}") from None
+        raise UserError(f"{path}: {' '.join(str(error.strerror or error).split())}") from None  # pyarrow's go over lines
 
 
 def _open(path: Path) -> io.BufferedReader | gzip.GzipFile:
@@ -128,10 +129,11 @@ def _read_parquet(path: Path, required: Sequence[str], optional: Sequence[str]) 
 
 
 def _undecodable_line(path: Path) -> int:
-    with _open(path) as file:
+    line = 0
+    with _open(path) as file, suppress(EOFError, zlib.error, gzip.BadGzipFile):  # that it is a broken gzip too, one fault will do
         for line, text in enumerate(file, start=1):
             try:
                 text.decode()
             except UnicodeDecodeError:
                 return line
-    return 0
+    return line

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from streamrec.build import Recommender
+from streamrec.core.intake import ERASED
 from streamrec.core.pipeline import recommendation_id
 from streamrec.core.types import Explanation, Recommendation, Session
 from streamrec.core.wire import EVENT_TYPES, Format, decode, format_of
@@ -15,13 +16,15 @@ from streamrec.eventlog.records import LogRecord
 from streamrec.replay.engine import Replay
 from streamrec.replay.order import as_recorded
 
+_ERASED = "erased"  # no id of a recommendation begins so
+
 
 class Audit(NamedTuple):
     """Counts, from the logs of all topics."""
 
     events_in: int  # records on clicks and listens that call for a recommendation
     recommendations: int  # different ones
-    superseded: int  # events without one, covered by a later recommendation of their user
+    superseded: int  # events (and erasures) without one, covered by a later recommendation of their user
     events_lost: int  # events with neither
     outputs_wrong: int  # sessions, recommendations and explanations that are not what replay computes, or unexplained
     duplicates: int  # recommendations sent again
@@ -47,14 +50,14 @@ def audit(records: Iterable[LogRecord], recommender: Recommender, partitions: in
     superseded, lost = _unanswered(computed["sessions"], sent)
     answers = {_recommendation_id(record): record.value for record in computed["recommendations"]}
     reasons = {_explained_id(record): record.value for record in computed["explanations"]}
-    wrong = sum(answers.get(_recommendation_id(record)) != record.value for record in by_topic["recommendations"])
-    wrong += sum(reasons.get(_explained_id(record)) != record.value for record in by_topic["explanations"])
+    wrong = sum(answers.get(_recommendation_id(record), b"none") != record.value for record in by_topic["recommendations"])
+    wrong += sum(reasons.get(_explained_id(record), b"none") != record.value for record in by_topic["explanations"])
     wrong += len(sent - {_explained_id(record) for record in by_topic["explanations"]})
     wrong += _wrong_sessions(by_topic["sessions"], computed["sessions"])
     dead, missing = _dead_letters(by_topic["dead-letters"], computed["dead-letters"])
     return Audit(
-        events_in=len(answers),
-        recommendations=len(sent),
+        events_in=sum(value is not None for value in answers.values()),
+        recommendations=sum(not name.startswith(_ERASED) for name in sent),
         superseded=superseded,
         events_lost=lost,
         outputs_wrong=wrong,
@@ -70,24 +73,31 @@ def _unanswered(computed: Sequence[LogRecord], sent: set[str]) -> tuple[int, int
     covered: set[str] = set()  # users with a recommendation for a later session
     counted: set[str] = set()
     for record in reversed(computed):
-        session = decode(Session, record.value)
-        name = recommendation_id(session.trigger)
+        if record.value is None:
+            user, name = (record.key or b"").decode(), _erasure(record)
+        else:
+            session = decode(Session, record.value)
+            user, name = session.user_id, recommendation_id(session.trigger)
         if name in sent:
-            covered.add(session.user_id)
+            covered.add(user)
         elif name not in counted:
-            superseded += session.user_id in covered
-            lost += session.user_id not in covered
+            superseded += user in covered
+            lost += user not in covered
         counted.add(name)
     return superseded, lost
 
 
 def _wrong_sessions(found: Sequence[LogRecord], computed: Sequence[LogRecord]) -> int:
     """Sessions that replay does not compute, and users whose newest session is another one."""
-    right = {record.value for record in computed}
-    newest_found = {record.key: record.value for record in found}
-    newest_right = {record.key: record.value for record in computed}
+    right = set(map(_state, computed))
+    newest_found = {record.key: _state(record) for record in found}
+    newest_right = {record.key: _state(record) for record in computed}
     users = newest_found.keys() | newest_right.keys()
-    return sum(record.value not in right for record in found) + sum(newest_found.get(u) != newest_right.get(u) for u in users)
+    return sum(_state(record) not in right for record in found) + sum(newest_found.get(u) != newest_right.get(u) for u in users)
+
+
+def _state(record: LogRecord) -> bytes | str | None:
+    return _erasure(record) if record.value is None else record.value
 
 
 def _dead_letters(found: Sequence[LogRecord], computed: Sequence[LogRecord]) -> tuple[int, int]:
@@ -101,9 +111,19 @@ def _origin(record: LogRecord) -> tuple[bytes | None, ...]:
     return tuple(headers.get(f"streamrec.dlq.{name}") for name in ("topic", "partition", "offset"))
 
 
+def _erasure(record: LogRecord) -> str:
+    """What a tombstone is called: whose it is, and how far the session reached."""
+    note = next((value for name, value in record.headers if name == ERASED), None) or b""
+    return f"{_ERASED} {(record.key or b'').decode(errors='replace')} {note.decode(errors='replace')}"
+
+
 def _recommendation_id(record: LogRecord) -> str:
+    if record.value is None:
+        return _erasure(record)
     return decode(Recommendation, record.value, format_of(record.headers)).recommendation_id
 
 
 def _explained_id(record: LogRecord) -> str:
+    if record.value is None:
+        return _erasure(record)
     return decode(Explanation, record.value, format_of(record.headers)).recommendation_id

@@ -4,11 +4,11 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 
 from streamrec.build import Recommender
-from streamrec.core.deadletters import dead_letter_headers, kept_bytes
+from streamrec.core.deadletters import dead_letter
 from streamrec.core.errors import InvalidRecord, UserError
-from streamrec.core.intake import belongs, read_event, read_item
-from streamrec.core.session import Outcome, Position, update
-from streamrec.core.types import Message, Session
+from streamrec.core.intake import ERASED, belongs, read_event, read_item
+from streamrec.core.session import Outcome, Position, State, update
+from streamrec.core.types import Erased, Message, Session
 from streamrec.core.wire import CONTENT_TYPES, EVENT_TYPES, Format, encode
 from streamrec.eventlog.partition import partition_of
 from streamrec.eventlog.records import LogRecord
@@ -37,7 +37,7 @@ class Replay:
         self._partitions = partitions
         self._written_as = written_as
         self._catalogue_at = catalogue_at or {}
-        self._sessions: dict[str, Session] = {}
+        self._sessions: dict[str, State] = {}
         self._offsets: dict[tuple[str, int], int] = defaultdict(int)
         self.counts: Counter[str] = Counter()
 
@@ -50,22 +50,26 @@ class Replay:
         due: list[tuple[Session, LogRecord]] = []
         for record in records:
             try:
-                session = self._take_in(record)
+                state = self._take_in(record)
             except InvalidRecord as fault:
                 yield from self._emit(due)  # or the output's order would depend on the batches
                 due = []
                 self.counts[f"dead letter: {fault.reason}"] += 1
                 yield self._dead_letter(record, fault)
                 continue
-            if session is not None:
-                due.append((session, record))
+            if isinstance(state, Erased):
+                yield from self._emit(due)
+                due = []
+                yield from self._tombstones(state, record)
+            elif state is not None:
+                due.append((state, record))
             if len(due) == BATCH:
                 yield from self._emit(due)
                 due = []
         yield from self._emit(due)
 
-    def _take_in(self, record: LogRecord) -> Session | None:
-        """Applies a record; a session comes back where a recommendation is due."""
+    def _take_in(self, record: LogRecord) -> State | None:
+        """Applies a record; a session comes back where a recommendation is due, what is left of one where a tombstone is."""
         if record.topic == "items":
             self._take_in_item(record)
             return None
@@ -77,10 +81,10 @@ class Replay:
             return None
         at = Position(record.topic, record.partition, record.offset, record.timestamp)
         catalogue = self._catalogue_at.get(at[:3], self._recommender.catalogue.version)
-        session, outcome = update(self._sessions.get(event.user_id), event, at, catalogue, self._recommender.session_rules)
-        self._sessions[event.user_id] = session
+        state, outcome = update(self._sessions.get(event.user_id), event, at, catalogue, self._recommender.session_rules)
+        self._sessions[event.user_id] = state
         self.counts[outcome] += 1
-        return None if outcome is Outcome.REDELIVERED else session
+        return None if outcome is Outcome.REDELIVERED else state
 
     def _take_in_item(self, record: LogRecord) -> None:
         catalogue = self._recommender.catalogue
@@ -104,6 +108,13 @@ class Replay:
             explanation = pipeline.explain(recommendation, catalogue)
             yield self._output("explanations", session.user_id, explanation, record, self._written_as)
 
+    def _tombstones(self, erased: Erased, caused_by: LogRecord) -> Iterator[LogRecord]:
+        user = read_event(caused_by.topic, caused_by.value, caused_by.headers).user_id
+        headers = ((ERASED, encode(erased, "json")),)
+        for topic in ("sessions", "recommendations", "explanations"):
+            offset = self._next_offset(topic, caused_by.partition)
+            yield LogRecord(topic, caused_by.partition, offset, caused_by.timestamp, user.encode(), None, headers)
+
     def _output(self, topic: str, key: str, message: Message, caused_by: LogRecord, written_as: Format) -> LogRecord:
         offset = self._next_offset(topic, caused_by.partition)
         headers = (("content-type", CONTENT_TYPES[written_as]),)
@@ -113,9 +124,9 @@ class Replay:
     def _dead_letter(self, record: LogRecord, fault: InvalidRecord) -> LogRecord:
         at = Position(record.topic, record.partition, record.offset, record.timestamp)
         role = "sessions" if record.topic in EVENT_TYPES else "recommend"
-        headers = (*record.headers, *dead_letter_headers(at, fault, role, record.value))
+        letter = dead_letter(at, fault, role, record.key, record.value, record.headers)
         offset = self._next_offset("dead-letters", record.partition)
-        return LogRecord("dead-letters", record.partition, offset, record.timestamp, record.key, kept_bytes(record.value), headers)
+        return LogRecord("dead-letters", record.partition, offset, record.timestamp, *letter)
 
     def _next_offset(self, topic: str, partition: int) -> int:
         offset = self._offsets[topic, partition]

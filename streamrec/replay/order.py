@@ -11,12 +11,23 @@ from heapq import merge
 from typing import NamedTuple
 
 from streamrec.core.errors import InvalidRecord, UserError
-from streamrec.core.intake import read_event
-from streamrec.core.types import Session, Trigger
+from streamrec.core.intake import ERASED, ERASURES, read_event
+from streamrec.core.types import Erased, Session
 from streamrec.core.wire import EVENT_TYPES, decode, format_of
 from streamrec.eventlog.records import LogRecord
 
 Place = tuple[str, int, int]  # topic, partition, offset
+
+
+class _Reach(NamedTuple):
+    """How far into the sources a record of ``sessions`` reaches, and the event that caused it."""
+
+    user_id: str
+    partition: int
+    applied: dict[str, int]
+    topic: str
+    offset: int
+    catalogue: int | None  # None of a tombstone
 
 
 class Recorded(NamedTuple):
@@ -36,24 +47,22 @@ def as_recorded(records: Iterable[LogRecord]) -> Recorded:
         UserError: a ``sessions`` record cannot be read.
     """
     records = list(records)
-    sessions = [_session(record) for record in records if record.topic == "sessions" and record.value is not None]
+    sessions = [reach for record in records if record.topic == "sessions" and (reach := _reach(record))]
     if not sessions:
         return Recorded(records, {})
     items = sorted((record for record in records if record.topic == "items"), key=_by_offset)
     events = [record for record in records if record.topic in EVENT_TYPES]
-    pins = {(each.trigger.topic, each.trigger.partition, each.trigger.offset): each.catalogue for each in sessions}
+    pins = {(each.topic, each.partition, each.offset): each.catalogue for each in sessions if each.catalogue is not None}
     return Recorded([*items, *_interleave(events, sessions)], pins)
 
 
-def _interleave(events: list[LogRecord], sessions: list[Session]) -> Iterator[LogRecord]:
+def _interleave(events: list[LogRecord], sessions: list[_Reach]) -> Iterator[LogRecord]:
     waiting: dict[tuple[str | None, str, int], deque[LogRecord]] = defaultdict(deque)  # by user, topic and partition
     for record in sorted(events, key=_by_offset):
         waiting[_user(record), record.topic, record.partition].append(record)
     for session in sessions:
-        due = [
-            _up_to(offset, waiting[session.user_id, topic, session.trigger.partition]) for topic, offset in session.applied.items()
-        ]
-        yield from merge(*due, key=partial(_with_last, session.trigger))
+        due = [_up_to(offset, waiting[session.user_id, topic, session.partition]) for topic, offset in session.applied.items()]
+        yield from merge(*due, key=partial(_with_last, session))
     yield from merge(*waiting.values(), key=_by_time)
 
 
@@ -64,8 +73,8 @@ def _up_to(offset: int, queue: deque[LogRecord]) -> list[LogRecord]:
     return due
 
 
-def _with_last(trigger: Trigger, record: LogRecord) -> tuple[bool, int, str]:
-    last = record.topic == trigger.topic and record.offset >= trigger.offset
+def _with_last(cause: _Reach, record: LogRecord) -> tuple[bool, int, str]:
+    last = record.topic == cause.topic and record.offset >= cause.offset
     return last, *_by_time(record)
 
 
@@ -84,9 +93,19 @@ def _user(record: LogRecord) -> str | None:
         return None
 
 
-def _session(record: LogRecord) -> Session:
+def _reach(record: LogRecord) -> _Reach | None:
+    """None of a tombstone that no erasure caused."""
     try:
-        return decode(Session, record.value, format_of(record.headers))
+        if record.value is None:
+            note = next((value for name, value in record.headers if name == ERASED), None)
+            if note is None or record.key is None:
+                return None
+            applied = decode(Erased, note, "json").applied
+            user_id = record.key.decode(errors="replace")
+            return _Reach(user_id, record.partition, applied, ERASURES, applied.get(ERASURES, -1), None)
+        session = decode(Session, record.value, format_of(record.headers))
     except InvalidRecord as fault:
         place = f"sessions, partition {record.partition}, offset {record.offset}"
         raise UserError(f"{place}: {fault}; leave the topic's records out to replay in the log's own order") from None
+    trigger = session.trigger
+    return _Reach(session.user_id, trigger.partition, session.applied, trigger.topic, trigger.offset, session.catalogue)

@@ -15,7 +15,7 @@ import gzip
 import hashlib
 import os
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -35,6 +35,12 @@ from streamrec.serving.transitions import Transitions
 from streamrec.serving.vocabulary import Vocabulary
 
 MANIFEST = "manifest.json"
+PICKLES = {".pkl", ".pickle", ".pt", ".pth", ".bin", ".joblib", ".npy", ".npz", ".ckpt"}
+_COUNTS = {  # numpy's kinds
+    **dict.fromkeys(("starts", "interactions"), "i"),
+    **dict.fromkeys(("followers", "times", "direct"), "u"),
+    **dict.fromkeys(("shares", "popularity"), "f"),
+}
 FILES = ("weights.safetensors", "model.onnx", "vocabulary.json", "items.jsonl.gz", "counts.safetensors", "scorer.json")
 
 
@@ -159,11 +165,21 @@ def read_manifest(path: Path) -> Manifest:
         raise UserError(f"{file}: {error.strerror}; name the folder of a bundle") from None
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise UserError(f"{file}: not a manifest that this version reads ({_one_line(error)}); train the bundle again") from None
+    _refuse_code(path, manifest.files)
     if set(manifest.files) != set(FILES):
         raise UserError(f"{file}: names other files than {', '.join(FILES)}; train the bundle again")
     if manifest.version != content_version(manifest.files):
         raise UserError(f"{file}: was changed by hand, its version does not fit its files; copy or train the bundle again")
     return manifest
+
+
+def _refuse_code(folder: Path, named: Iterable[str]) -> None:
+    """A pickle runs whatever it says when it is loaded. None is ever opened here; one that lies there was meant for somebody."""
+    there = {file.name for file in folder.iterdir()} | set(named)
+    if found := sorted(name for name in there if Path(name).suffix.lower() in PICKLES):
+        raise UserError(
+            f"{folder}: holds {found[0]!r}, a kind of file that can run code when it is loaded; take it out, or train again"
+        )
 
 
 def content_version(files: Mapping[str, FileEntry]) -> str:
@@ -196,17 +212,23 @@ def pack_counts(counts: TransitionCounts, popularity: np.ndarray[Any, Any], inte
 
 
 def _unpack_counts(arrays: dict[str, Any], size: int) -> tuple[TransitionCounts, Any, Any]:
+    if unfit := [name for name, kind in _COUNTS.items() if arrays[name].ndim != 1 or arrays[name].dtype.kind not in kind]:
+        raise ValueError(f"counts.safetensors: {unfit[0]} is no list of such numbers")
     popularity, interactions = arrays.pop("popularity"), arrays.pop("interactions")
     counts = TransitionCounts(**{name: arrays[name] for name in TransitionCounts.__struct_fields__})
-    lengths = {len(counts.followers), len(counts.times), len(counts.direct), len(counts.shares), int(counts.starts[-1])}
-    fits = len(counts.starts) == size + 1 and len(lengths) == 1
-    if not (fits and len(popularity) == len(interactions) == size and (popularity > 0).all()):
+    pairs = {len(counts.followers), len(counts.times), len(counts.direct), len(counts.shares), int(counts.starts[-1])}
+    rows = len(counts.starts) == size + 1 and counts.starts[0] == 0 and len(pairs) == 1
+    known = rows and (np.diff(counts.starts) >= 0).all() and counts.followers.max(initial=0) < max(size, 1)
+    finite = np.isfinite(popularity).all() and np.isfinite(counts.shares).all()
+    if not (known and finite and len(popularity) == len(interactions) == size and (popularity > 0).all()):
         raise ValueError("counts.safetensors does not fit vocabulary.json")
     return counts, popularity, interactions
 
 
 def _read_verified(file: Path, entry: FileEntry) -> bytes:
     try:
+        if not file.resolve().is_relative_to(file.parent.resolve()):
+            raise UserError(f"{file}: leads out of the bundle's folder; copy the file itself there")
         if file.stat().st_size != entry.size:
             raise UserError(f"{file}: has not the size that the manifest names; copy or train the bundle again")
         content = file.read_bytes()

@@ -9,6 +9,8 @@ import faust
 from aiokafka.helpers import create_ssl_context
 from faust.auth import SASLCredentials, SSLCredentials
 
+import streamrec.worker.lenient  # noqa: F401  (mends aiokafka where it is imported)
+from streamrec.core.errors import UserError
 from streamrec.worker.consumer import Transport
 from streamrec.worker.mend import TableManager
 from streamrec.worker.reader import Connection, servers
@@ -25,6 +27,10 @@ class App(faust.App):
         super().__init__(*args, **options)
         self.failed = asyncio.Event()
 
+    async def on_first_start(self) -> None:
+        await super().on_first_start()
+        refuse_pickle(self)
+
     def fail(self, failure: BaseException) -> None:
         """Has `run_apps` stop the process, in order. `crash` would tear down what still has to commit."""
         self.failure = self.failure or failure
@@ -32,6 +38,22 @@ class App(faust.App):
 
     def _create_directories(self) -> None:
         pass
+
+
+def refuse_pickle(app: faust.App) -> None:
+    """Faust can be told by a name to unpickle keys and values, and a pickle from a topic runs what it likes.
+
+    Raises:
+        UserError: the app, a topic or a table is told so.
+    """
+    told: list[tuple[str, Any]] = [("the app", (app.conf.key_serializer, app.conf.value_serializer))]
+    told += [(f"table {name}", (table.key_serializer, table.value_serializer)) for name, table in app.tables.items()]
+    for topic in (*app.topics, *(table.changelog_topic for table in app.tables.values())):
+        schema = topic.schema
+        told.append((f"topic {topic.get_topic_name()}", (schema and schema.key_serializer, schema and schema.value_serializer)))
+    for where, serializers in told:
+        if "pickle" in repr(serializers).lower():
+            raise UserError(f"{where} is told to unpickle what it reads ({serializers}); set its serializers to raw")
 
 
 class MendedApp(App):
@@ -107,7 +129,7 @@ async def send(
 
     Straight through the app's producer: `topic.send` costs three times as much and its future is not the delivery.
     """
-    delivery: Awaitable[Any] = await app.producer.send(topic, key, value, partition, None, list(headers))
+    delivery: Awaitable[Any] = await app.producer.send(topic, key, value, partition, None, list(headers))  # type: ignore[arg-type]  # a header may be null
     return delivery
 
 

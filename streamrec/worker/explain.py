@@ -27,17 +27,18 @@ class ExplainRole:
     async def run(self, deliveries: AsyncIterator[Delivery]) -> None:
         await self._follower.caught_up.wait()
         async for delivery in deliveries:
-            if delivery.record.value is None:  # a tombstone: the user was erased
-                delivery.done()
+            if delivery.record.value is None:  # the user was erased
+                delivery.done(await self._output.tombstone("explanations", delivery.record))
             else:
                 delivery.done(await self._explain(delivery.record))
 
     async def _explain(self, record: Record) -> Awaitable[Any]:
         try:
             recommendation = decode(Recommendation, record.value, format_of(record.headers))
+            await self._follower.reached(recommendation.versions.catalogue)
         except InvalidRecord as fault:
             return await self._output.dead_letter(record, fault)
-        await self._follower.reached(recommendation.versions.catalogue)
+        self._output.readable()
         explanation = self._pipeline.explain(recommendation, self._follower.catalogue)
         self._metrics[EXPLANATIONS].inc()
         return await self._output.message("explanations", recommendation.user_id, explanation, record.partition)

@@ -8,6 +8,7 @@ from typing import Any
 
 import structlog
 from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.errors import KafkaError
 
 from streamrec.core.catalogue import Catalogue
 from streamrec.core.errors import InvalidRecord
@@ -16,6 +17,7 @@ from streamrec.worker.reader import stop_surely
 
 log = structlog.get_logger(__name__)
 WAIT_MS = 500
+PATIENCE = 15.0  # seconds that a version may lie beyond the topic's end, as after a change of its leader
 
 
 class Follower:
@@ -32,11 +34,14 @@ class Follower:
         self._connection = connection
         self._moved = asyncio.Condition()
         self.caught_up = asyncio.Event()
+        self._consumer: Any = None
+        self._never: float = float("inf")  # versions from here on are known not to come
 
     async def run(self) -> None:
         """Reads until cancelled; ``caught_up`` is set once everything that was there at the start has been read."""
         consumer = AIOKafkaConsumer(group_id=None, enable_auto_commit=False, **self._connection)
         await consumer.start()
+        self._consumer = consumer
         try:
             consumer.assign([self._partition])
             await consumer.seek_to_beginning(self._partition)
@@ -51,14 +56,32 @@ class Follower:
             await stop_surely(consumer.stop(), consumer)
 
     async def reached(self, version: int) -> None:
-        """Waits until the catalogue goes as far as ``version``."""
-        if self.catalogue.version < version:
-            async with self._moved:
-                await self._moved.wait_for(lambda: self.catalogue.version >= version)
+        """Waits until the catalogue goes as far as ``version``.
+
+        Raises:
+            InvalidRecord: it never will: for some time the topic has ended before it, so it was deleted or made anew.
+        """
+        while self.catalogue.version < version:
+            if version >= self._never:
+                raise InvalidRecord("unknown_catalogue", f"catalogue version {version}; the topic ends at {self.catalogue.version}")
+            try:
+                async with asyncio.timeout(PATIENCE), self._moved:
+                    await self._moved.wait_for(lambda: self.catalogue.version >= version)
+            except TimeoutError:
+                if await self._end() < version:
+                    self._never = min(self._never, version)
+
+    async def _end(self) -> float:
+        try:
+            return int((await self._consumer.end_offsets([self._partition]))[self._partition])
+        except KafkaError:  # a broker that is away says nothing about the topic
+            return float("inf")
 
     async def _move_to(self, position: int) -> None:
         async with self._moved:
             self.catalogue.skip_to(position)
+            if self.catalogue.version >= self._never:
+                self._never = float("inf")
             self._moved.notify_all()
 
     def _apply(self, record: Any) -> None:

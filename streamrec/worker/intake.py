@@ -6,6 +6,7 @@ from typing import Any
 import faust
 import structlog
 
+from streamrec.core.errors import UserError
 from streamrec.worker.acks import Acks, Delivery
 from streamrec.worker.app import App
 from streamrec.worker.reader import Connection
@@ -53,6 +54,9 @@ class Intake:
     async def _agent(self, stream: Any) -> None:
         try:
             await self._body(self._deliveries(stream))
+        except UserError as error:  # one line says all that there is to say
+            log.critical("stopping, acknowledging nothing over it", app=self.app.conf.id, why=str(error))
+            self.app.fail(error)
         except Exception as error:
             log.critical("an agent raised: stopping, acknowledging nothing over it", app=self.app.conf.id, exc_info=True)
             self.app.fail(error)

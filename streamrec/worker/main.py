@@ -9,8 +9,11 @@ from prometheus_client import CollectorRegistry
 
 from streamrec.admin.client import client_options
 from streamrec.admin.contracts import TopicContract, load_contracts
+from streamrec.admin.rights import check_rights
 from streamrec.build import Recommender, build_recommender
+from streamrec.core.deadletters import DeadLetterLimit
 from streamrec.core.errors import UserError
+from streamrec.core.intake import ERASED
 from streamrec.core.metrics import CATALOGUE_VERSION, LOST_RECORDS, MODEL_INFO, READY
 from streamrec.core.wire import Format
 from streamrec.settings import Settings
@@ -23,7 +26,7 @@ from streamrec.worker.metrics import Metrics
 from streamrec.worker.ops import ops_server
 from streamrec.worker.output import Output
 from streamrec.worker.probe import check
-from streamrec.worker.recommend import RecommendRole
+from streamrec.worker.recommend import RateCap, RecommendRole
 from streamrec.worker.run import run_apps
 from streamrec.worker.sessions import SessionsRole, is_ahead
 from streamrec.worker.table import ByteTable
@@ -32,6 +35,11 @@ log = structlog.get_logger(__name__)
 
 SOURCES = {"sessions": ("clicks", "listens"), "recommend": ("sessions", "items"), "explain": ("recommendations",)}
 ROLES = tuple(SOURCES)
+TARGETS = {  # sessions: what stands in a wrong partition is sent on within its topic
+    "sessions": ("sessions", "clicks", "listens", "dead-letters"),
+    "recommend": ("recommendations", "dead-letters"),
+    "explain": ("explanations", "dead-letters"),
+}
 
 
 class Parts(NamedTuple):
@@ -54,7 +62,13 @@ def run_worker(settings: Settings, roles: Sequence[str]) -> None:
     """
     contracts = load_contracts(settings.topics_dir)
     connection = client_options(settings)
-    asyncio.run(check(connection, {settings.topic_prefix + name: each.partitions for name, each in contracts.items()}))
+    reads = {"items", *(topic for role in roles for topic in SOURCES[role])}
+    writes = {topic for role in roles for topic in TARGETS[role]}
+    asyncio.run(check(connection, {settings.topic_prefix + name: contracts[name].partitions for name in sorted(reads | writes)}))
+    if settings.security_protocol != "PLAINTEXT":
+        reads |= writes & {"sessions"}  # its table is read back from there
+        groups = [_group(role, settings) for role in roles]
+        check_rights(settings, reads=sorted(reads), writes=sorted(writes), groups=groups)
     recommender = build_recommender(settings)
     follower = Follower(recommender.catalogue, settings.topic_prefix + "items", connection)
     parts = Parts(settings, contracts, connection, recommender, follower, Metrics(CollectorRegistry()))
@@ -67,10 +81,14 @@ def run_worker(settings: Settings, roles: Sequence[str]) -> None:
     run_apps([intake.app for intake in intakes], beside=[follower.run(), health.watch(), _serve_ops(health, parts)])
 
 
+def _group(role: str, settings: Settings) -> str:
+    return f"{settings.topic_prefix}streamrec-{role}"
+
+
 def _intake(role: str, parts: Parts) -> Intake:
     settings, prefix = parts.settings, parts.settings.topic_prefix
     app = make_app(
-        f"{prefix}streamrec-{role}",
+        _group(role, settings),
         parts.connection,
         session_timeout=settings.session_timeout_seconds,
         commit_interval=settings.commit_interval_seconds,
@@ -92,14 +110,17 @@ def _intake(role: str, parts: Parts) -> Intake:
 def _sessions(app: Any, parts: Parts) -> SessionsRole:
     changelog = parts.settings.topic_prefix + "sessions"
     partitions = parts.contracts["sessions"].partitions
-    table = ByteTable(app, changelog=changelog, is_ahead=is_ahead, connection=parts.connection, partitions=partitions)
+    table = ByteTable(
+        app, changelog=changelog, is_ahead=is_ahead, connection=parts.connection, note_header=ERASED, partitions=partitions
+    )
     rules = parts.recommender.session_rules
     return SessionsRole(table, _output(app, "sessions", parts), parts.follower, rules, partitions, parts.metrics)
 
 
 def _recommend(app: Any, parts: Parts) -> RecommendRole:
     output = _output(app, "recommend", parts, parts.settings.output_format)
-    return RecommendRole(parts.recommender.pipeline, output, parts.follower, parts.settings.max_batch, parts.metrics)
+    cap = RateCap(parts.settings.user_rate)
+    return RecommendRole(parts.recommender.pipeline, output, parts.follower, parts.settings.max_batch, cap, parts.metrics)
 
 
 def _explain(app: Any, parts: Parts) -> ExplainRole:
@@ -108,7 +129,8 @@ def _explain(app: Any, parts: Parts) -> ExplainRole:
 
 
 def _output(app: Any, role: str, parts: Parts, written_as: Format = "msgpack") -> Output:
-    return Output(app, role, parts.settings.topic_prefix, written_as, parts.metrics)
+    limit = DeadLetterLimit(parts.settings.dead_letter_limit_percent)
+    return Output(app, role, parts.settings.topic_prefix, written_as, parts.metrics, limit)
 
 
 _MAKE: dict[str, Callable[[Any, Parts], SessionsRole | RecommendRole | ExplainRole]] = {

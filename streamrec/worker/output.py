@@ -6,9 +6,9 @@ from typing import Any
 import faust
 import structlog
 
-from streamrec.core.deadletters import dead_letter_headers, kept_bytes
+from streamrec.core.deadletters import DeadLetterLimit, dead_letter
 from streamrec.core.errors import InvalidRecord
-from streamrec.core.intake import MISROUTED
+from streamrec.core.intake import ERASED, MISROUTED
 from streamrec.core.metrics import DEAD_LETTERS
 from streamrec.core.session import Position
 from streamrec.core.types import Message
@@ -26,15 +26,23 @@ class Output:
     Args:
         prefix: the deployment's, before every topic's name.
         written_as: the format of the messages.
+        limit: when so much is unreadable that it is no longer the records' fault.
     """
 
-    def __init__(self, app: faust.App, role: str, prefix: str, written_as: Format, metrics: Metrics) -> None:
+    def __init__(
+        self, app: faust.App, role: str, prefix: str, written_as: Format, metrics: Metrics, limit: DeadLetterLimit
+    ) -> None:
         self._app = app
         self._role = role
         self._prefix = prefix
         self._format = written_as
         self._headers = (("content-type", CONTENT_TYPES[written_as]),)
         self._metrics = metrics
+        self._limit = limit
+
+    def readable(self) -> None:
+        """To be told of every record that could be read: dead letters are held against them."""
+        self._limit.readable()
 
     def position(self, record: Record) -> Position:
         """Where a record stands, with the name of its topic as messages use it."""
@@ -45,16 +53,26 @@ class Output:
         value = encode(message, self._format)
         return await send(self._app, self._prefix + topic, key.encode(), value, partition=partition, headers=self._headers)
 
+    async def tombstone(self, topic: str, erased: Record) -> Awaitable[Any]:
+        """Sends a user's tombstone on to another topic, with the note that it bears."""
+        headers = tuple(header for header in erased.headers if header[0] == ERASED)
+        return await send(self._app, self._prefix + topic, erased.key, None, partition=erased.partition, headers=headers)
+
     async def forward(self, record: Record, partition: int) -> Awaitable[Any]:
         """Sends a record on to another partition of its topic, as it is."""
         headers = (*record.headers, (MISROUTED, f"{record.partition}@{record.offset}".encode()))
         return await send(self._app, record.topic, record.key, record.value, partition=partition, headers=headers)
 
     async def dead_letter(self, record: Record, fault: InvalidRecord) -> Awaitable[Any]:
-        """Keeps an unreadable record whole."""
+        """Keeps an unreadable record whole.
+
+        Raises:
+            UserError: too many of the last records were unreadable; this one is not to be acknowledged.
+        """
         at = self.position(record)
+        self._limit.unreadable(f"{self._role}: {record}, {fault}")
         self._metrics[DEAD_LETTERS].labels(topic=at.topic, reason=fault.reason).inc()
         log.warning("dead letter", topic=record.topic, partition=record.partition, offset=record.offset, fault=str(fault))
-        headers = (*record.headers, *dead_letter_headers(at, fault, self._role, record.value))
+        letter = dead_letter(at, fault, self._role, record.key, record.value, record.headers)
         topic = self._prefix + "dead-letters"
-        return await send(self._app, topic, record.key, kept_bytes(record.value), partition=record.partition, headers=headers)
+        return await send(self._app, topic, letter.key, letter.value, partition=record.partition, headers=letter.headers)

@@ -1,13 +1,17 @@
 """The recommend role: sessions in, recommendations out, several to a run of the model.
 
-Under backlog only the newest waiting session of a user is recommended for; the older ones count as superseded and are
-acknowledged with it. The role also looks after the topic ``items``, of which every process reads everything: this is the one
-place that dead-letters what is unreadable there.
+Under backlog only the newest waiting session of a user is recommended for; the older ones count as superseded. They are settled
+at once: acknowledgement is in order, so whatever happens the newer one, later in the same partition, comes again. A user who
+asks too often is held back in the same way, which changes when a record is made and never what is in it.
+
+The role also looks after the topic ``items``, of which every process reads everything: this is the one place that dead-letters
+what is unreadable there.
 """
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from time import monotonic
 from typing import NamedTuple
 
 from streamrec.core.errors import InvalidRecord
@@ -23,10 +27,40 @@ from streamrec.worker.output import Output
 
 
 class Due(NamedTuple):
-    """A session to recommend for, and the deliveries that are done when that is: its own, and those it supersedes."""
+    """What is due for a user: a recommendation for the session, or a tombstone where it is None."""
 
-    session: Session
-    deliveries: list[Delivery]
+    session: Session | None
+    delivery: Delivery
+
+
+class RateCap:
+    """How often one user is recommended for: ``rate`` times a second, and as often at once after a second's rest; 0: no cap.
+
+    Only users of the last seconds are remembered.
+    """
+
+    def __init__(self, rate: int) -> None:
+        self._interval = 1 / rate if rate else 0.0
+        self._paid_until: dict[str, float] = {}  # by user, when all that was made is paid for
+        self._swept_at = 0.0
+
+    def wait(self, user: str, now: float) -> float:
+        """Seconds until the user's turn; 0 takes it."""
+        if not self._interval:
+            return 0.0
+        paid = max(self._paid_until.get(user, now), now)
+        early = paid + self._interval - now - 1
+        if early > 1e-6:
+            return early
+        self._paid_until[user] = paid + self._interval
+        return 0.0
+
+    def forget(self, now: float) -> None:
+        """Drops those who have rested, once a second."""
+        if now < self._swept_at + 1:
+            return
+        self._swept_at = now
+        self._paid_until = {user: paid for user, paid in self._paid_until.items() if paid > now}
 
 
 class RecommendRole:
@@ -36,13 +70,17 @@ class RecommendRole:
         max_batch: sessions in one run of the model.
     """
 
-    def __init__(self, pipeline: Pipeline, output: Output, follower: Follower, max_batch: int, metrics: Metrics) -> None:
+    def __init__(
+        self, pipeline: Pipeline, output: Output, follower: Follower, max_batch: int, cap: RateCap, metrics: Metrics
+    ) -> None:
         self._pipeline = pipeline
         self._output = output
         self._follower = follower
         self._max_batch = max_batch
+        self._cap = cap
         self._metrics = metrics
         self._waiting: asyncio.Queue[Delivery] = asyncio.Queue()  # bounded by what the intake lets wait
+        self._held: dict[tuple[int, str], Due] = {}  # by partition and user, the newest of each whose turn it is not yet
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="model")
 
     async def run(self, deliveries: AsyncIterator[Delivery]) -> None:
@@ -57,57 +95,84 @@ class RecommendRole:
             raise failed.exceptions[0] from None
 
     async def _run_batches(self) -> None:
+        pause: float | None = None  # until the next of those held back
         while True:
-            taken = [await self._waiting.get()]
+            try:
+                async with asyncio.timeout(pause):
+                    delivery = await self._waiting.get()
+            except TimeoutError:
+                pass
+            else:
+                await self._take_in(delivery)
             while not self._waiting.empty():
-                taken.append(self._waiting.get_nowait())
-            due = await self._newest(taken)
+                await self._take_in(self._waiting.get_nowait())
+            due, pause = self._turns(monotonic())
             for first in range(0, len(due), self._max_batch):
-                await self._recommend(due[first : first + self._max_batch])
+                await self._answer(due[first : first + self._max_batch])
 
-    async def _newest(self, taken: Sequence[Delivery]) -> list[Due]:
-        """One entry a user, in the order of their newest sessions; what is no session is dealt with here."""
-        newest: dict[str, Due] = {}
-        for delivery in taken:
-            session = await self._read(delivery)
-            if session is None:
-                continue
-            older = newest.pop(session.user_id, None)
-            if older is not None:
-                self._metrics[SUPERSEDED].inc()
-            newest[session.user_id] = Due(session, [*(older.deliveries if older else ()), delivery])
-        return list(newest.values())
+    async def _take_in(self, delivery: Delivery) -> None:
+        """Puts a session in its user's place, ahead of an older one; what is no session is dealt with here."""
+        due = await self._read(delivery)
+        if due is None:
+            return
+        partition = delivery.record.partition
+        user = due.session.user_id if due.session else (delivery.record.key or b"").decode(errors="replace")
+        older = self._held.pop((partition, user), None)
+        if older is not None:
+            older.delivery.done()
+            self._metrics[SUPERSEDED].inc()
+        self._held[partition, user] = due
 
-    async def _read(self, delivery: Delivery) -> Session | None:
+    def _turns(self, now: float) -> tuple[list[Due], float | None]:
+        """Takes out those whose turn it is, in the order in which they came, and says how long the next one waits."""
+        waits = {place: self._cap.wait(place[1], now) if due.session else 0.0 for place, due in self._held.items()}
+        due = [self._held.pop(place) for place, wait in waits.items() if not wait]
+        self._cap.forget(now)
+        return due, min((waits[place] for place in self._held), default=None)
+
+    async def _read(self, delivery: Delivery) -> Due | None:
         record = delivery.record
         try:
             if self._output.position(record).topic == "items":
                 read_item(record.key, record.value, record.headers)
                 delivery.done()
-                return None
-            if record.value is None:  # a tombstone: the user was erased
-                delivery.done()
-                return None
-            return decode(Session, record.value, format_of(record.headers))
+            elif record.value is None:  # the user was erased
+                return Due(None, delivery)
+            else:
+                return Due(decode(Session, record.value, format_of(record.headers)), delivery)
         except InvalidRecord as fault:
             delivery.done(await self._output.dead_letter(record, fault))
             return None
+        self._output.readable()
+        return None
 
-    async def _recommend(self, due: Sequence[Due]) -> None:
-        sessions = [each.session for each in due]
-        await self._follower.reached(max(session.catalogue for session in sessions))
+    async def _answer(self, due: Sequence[Due]) -> None:
+        sessions = []
+        for each in due:
+            if each.session is None:
+                each.delivery.done(await self._output.tombstone("recommendations", each.delivery.record))
+            elif await self._catalogue_reached(each.session, each.delivery):
+                sessions.append((each.session, each.delivery))
+        if not sessions:
+            return
         loop = asyncio.get_running_loop()
+        asked = [session for session, _ in sessions]
         with self._metrics[INFERENCE_SECONDS].time():
-            made = await loop.run_in_executor(self._thread, self._pipeline.recommend, sessions, self._follower.catalogue)
-        self._metrics[BATCH_SIZE].observe(len(due))
-        for each, recommendation in zip(due, made, strict=True):
-            await self._send(each, recommendation)
+            made = await loop.run_in_executor(self._thread, self._pipeline.recommend, asked, self._follower.catalogue)
+        self._metrics[BATCH_SIZE].observe(len(made))
+        for (_, delivery), recommendation in zip(sessions, made, strict=True):
+            await self._send(delivery, recommendation)
 
-    async def _send(self, due: Due, recommendation: Recommendation) -> None:
-        partition = due.deliveries[-1].record.partition
-        sent = asyncio.ensure_future(
-            await self._output.message("recommendations", recommendation.user_id, recommendation, partition)
-        )
-        for delivery in due.deliveries:
-            delivery.done(sent)
+    async def _catalogue_reached(self, session: Session, delivery: Delivery) -> bool:
+        try:
+            await self._follower.reached(session.catalogue)
+        except InvalidRecord as fault:
+            delivery.done(await self._output.dead_letter(delivery.record, fault))
+            return False
+        self._output.readable()
+        return True
+
+    async def _send(self, delivery: Delivery, recommendation: Recommendation) -> None:
+        partition, user = delivery.record.partition, recommendation.user_id
+        delivery.done(await self._output.message("recommendations", user, recommendation, partition))
         self._metrics[RECOMMENDATIONS].labels(source=recommendation.source).inc()

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Any
 
-Headers = tuple[tuple[str, bytes], ...]
+Headers = tuple[tuple[str, bytes | None], ...]
 
 
 @dataclass(frozen=True, slots=True)

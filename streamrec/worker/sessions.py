@@ -11,8 +11,8 @@ import structlog
 from streamrec.core.errors import InvalidRecord
 from streamrec.core.intake import belongs, read_event
 from streamrec.core.metrics import EVENTS, MISROUTED_EVENTS
-from streamrec.core.session import SessionRules, update
-from streamrec.core.types import Message, Session
+from streamrec.core.session import SessionRules, State, update
+from streamrec.core.types import Erased, Message, Session
 from streamrec.core.wire import decode, encode
 from streamrec.eventlog.partition import partition_of
 from streamrec.worker.acks import Delivery
@@ -20,7 +20,7 @@ from streamrec.worker.follower import Follower
 from streamrec.worker.metrics import Metrics
 from streamrec.worker.output import Output
 from streamrec.worker.record import Record
-from streamrec.worker.table import ByteTable
+from streamrec.worker.table import ByteTable, Grave
 
 log = structlog.get_logger(__name__)
 
@@ -57,16 +57,21 @@ class SessionsRole:
             return await self._output.dead_letter(record, fault)
         if not at_home:
             return await self._send_on(record, partition)
+        self._output.readable()
         key = event.user_id.encode()
-        held = self._session(partition, key)
-        session, outcome = update(held, event, at, self._follower.catalogue.version, self._rules)
+        held = self._state(partition, key)
+        state, outcome = update(held, event, at, self._follower.catalogue.version, self._rules)
         self._metrics[EVENTS].labels(topic=at.topic, outcome=outcome).inc()
         # A redelivered event sends the stored session again: its first write may have died with the worker that made it.
-        return await self._table.write(partition, key, encode(session))
+        return await self._table.write(
+            partition, key, encode(state) if isinstance(state, Session) else Grave(encode(state, "json"))
+        )
 
-    def _session(self, partition: int, key: bytes) -> Session | None:
+    def _state(self, partition: int, key: bytes) -> State | None:
         held = self._table.read(partition, key)
         try:
+            if isinstance(held, Grave):
+                return decode(Erased, held, "json")
             return decode(Session, held) if held else None
         except InvalidRecord as fault:  # somebody else wrote to the topic
             log.error("a stored session is unreadable and starts anew", partition=partition, fault=str(fault))
@@ -81,14 +86,18 @@ class SessionsRole:
 def is_ahead(held: bytes, read: bytes) -> bool:
     """Whether a session read back from the topic has taken in at least what the one held has."""
     try:
-        theirs = decode(_Reach, read).applied
+        theirs = _applied(read)
     except InvalidRecord:
         return False
     try:
-        mine = decode(_Reach, held).applied
+        mine = _applied(held)
     except InvalidRecord:
         return True
     return all(theirs.get(topic, -1) >= offset for topic, offset in mine.items())
+
+
+def _applied(row: bytes) -> dict[str, int]:
+    return decode(_Reach, row, "json" if isinstance(row, Grave) else "msgpack").applied
 
 
 class _Reach(Message, frozen=True, kw_only=True):

@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from streamrec.admin.contracts import TopicContract, find_topics_dir, load_contracts
-from streamrec.core.deadletters import PREFIX
+from streamrec.core.deadletters import PREFIX, REPLAYED
 from streamrec.core.errors import UserError
+from streamrec.core.intake import ERASED
 from streamrec.core.session import Position, SessionRules
 from streamrec.core.types import Event, Explanation, Item, Recommendation, Session
 from streamrec.core.wire import CONTENT_TYPES, EVENT_TYPES, MAX_RECORD_BYTES
@@ -41,7 +42,8 @@ def test_every_topic_has_a_contract_and_every_contract_a_topic():
 
 def test_the_folder_holds_contracts_and_their_schemas_and_nothing_else():
     used = {TOPICS / name for contract in CONTRACTS.values() for name in (contract.schema, contract.headers_schema) if name}
-    used |= {TOPICS / "schemas" / "event.v1.schema.json"}  # clicks and listens refer to it
+    others = ("event", "erasure", "erased-header")  # clicks and listens refer to the first two; the last one is a header's
+    used |= {TOPICS / "schemas" / f"{name}.v1.schema.json" for name in others}
     assert set((TOPICS / "schemas").iterdir()) == used
     assert {path.stem for path in TOPICS.glob("*.yaml")} == CONTRACTS.keys() | {"asyncapi"}
     assert {path.name for path in (TOPICS / "examples").iterdir()} == CONTRACTS.keys()
@@ -108,6 +110,16 @@ def test_events_are_stamped_by_the_broker_because_the_skew_rule_trusts_that_cloc
     assert {CONTRACTS[name].config.get("message.timestamp.type") for name in EVENT_TYPES} == {"LogAppendTime"}
 
 
+def test_the_header_of_a_tombstone_is_the_workers():
+    topics = ("sessions", "recommendations", "explanations")
+    assert {name for name, contract in CONTRACTS.items() if ERASED in contract.headers} == set(topics)
+    assert all("erased-header.v1.schema.json" in CONTRACTS[name].headers[ERASED] for name in topics)
+
+
+def test_the_headers_of_one_that_was_sent_back_are_said():
+    assert {name for name, contract in CONTRACTS.items() if REPLAYED in contract.headers} == {"clicks", "listens", "items"}
+
+
 def test_the_header_of_a_misrouted_event_is_the_workers():
     assert {MISROUTED in CONTRACTS[name].headers for name in EVENT_TYPES} == {True}
 
@@ -120,13 +132,15 @@ def test_content_types_are_those_that_the_wire_knows(contract: TopicContract):
 
 
 def test_dead_letter_headers_are_those_that_the_code_adds():
-    from streamrec.core.deadletters import MOST_BYTES, dead_letter_headers
+    from streamrec.core.deadletters import MOST_BYTES, dead_letter
     from streamrec.core.errors import InvalidRecord
 
     schema = json.loads((TOPICS / CONTRACTS["dead-letters"].headers_schema).read_text())
     at, fault = Position("clicks", 1, 2, 3), InvalidRecord("invalid", "no key")
-    always = dead_letter_headers(at, fault, "sessions", b"")
-    added = dead_letter_headers(at, fault, "sessions", b"x" * (MOST_BYTES + 1))
+    huge = b"x" * (MOST_BYTES + 1)
+    always = dead_letter(at, fault, "sessions", b"", b"", ()).headers
+    added = {*dead_letter(at, fault, "sessions", huge, huge, (("x", huge),)).headers}
+    added |= {*dead_letter(at, fault, "sessions", None, None, ()).headers}
     assert sorted(name for name, _ in always) == sorted(schema["required"])
     assert sorted(name for name, _ in added) == sorted(schema["properties"])
     assert all(name.startswith(PREFIX) for name, _ in added)

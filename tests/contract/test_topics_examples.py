@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from streamrec.core.deadletters import dead_letter_headers
+from streamrec.core.deadletters import dead_letter
 from streamrec.core.errors import InvalidRecord
 from streamrec.core.pipeline import recommendation_id
 from streamrec.core.session import Position
@@ -173,5 +173,5 @@ def test_schema_and_code_agree_on_every_bent_example(topic: str, data: st.DataOb
 @settings(STEADY)
 @given(st.builds(Position, TEXT.filter(bool), *[st.integers(0, 2**63 - 1)] * 2, st.integers(-1, 2**63 - 1)), TEXT)
 def test_the_headers_that_the_code_adds_keep_to_their_schema(at: Position, detail: str):
-    headers = dead_letter_headers(at, InvalidRecord("invalid", detail), "sessions")
+    headers = dead_letter(at, InvalidRecord("invalid", detail), "sessions", None, None, ()).headers
     validator("dead-letters").validate({name: value.decode() for name, value in headers})

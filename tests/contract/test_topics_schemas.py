@@ -8,7 +8,8 @@ import msgspec
 import pytest
 from jsonschema import Draft202012Validator
 
-from streamrec.core.types import Interaction
+from streamrec.core.intake import ERASURES
+from streamrec.core.types import Erased, Erasure, Interaction, Message
 from streamrec.core.wire import EVENT_TYPES
 from tests.contract.topic_schemas import CONTRACTS, MESSAGES, SCHEMAS
 
@@ -118,11 +119,20 @@ def test_the_schema_says_of_every_field_exactly_what_the_message_says(topic: str
 @pytest.mark.parametrize("topic", EVENT_TYPES)
 def test_the_schema_of_an_event_topic_adds_only_the_events_type(topic: str):
     schema = SCHEMAS[Path(CONTRACTS[topic].schema or "").name]
+    if topic == ERASURES:
+        assert schema["oneOf"] == [{"$ref": "#/$defs/click"}, {"$ref": "erasure.v1.schema.json"}]
+        schema = schema["$defs"]["click"]
     assert schema["allOf"] == [{"$ref": "event.v1.schema.json"}]
     assert said_by_schema(schema, schema) | {"allOf": []} == {
         "allOf": [],
         "properties": {"event_type": {"enum": {EVENT_TYPES[topic]}}},
     }
+
+
+@pytest.mark.parametrize(("name", "kind"), [("erasure.v1.schema.json", Erasure), ("erased-header.v1.schema.json", Erased)])
+def test_the_schemas_of_an_erasure_say_what_the_code_says(name: str, kind: type[Message]):
+    assert said_by_schema(SCHEMAS[name], SCHEMAS[name]) == said_by_code(msgspec.inspect.type_info(kind))
+    assert list(SCHEMAS[name]["properties"]) == [field.name for field in msgspec.structs.fields(kind)]
 
 
 @pytest.mark.parametrize("topic", MESSAGES)

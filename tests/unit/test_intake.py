@@ -2,8 +2,10 @@
 
 import msgspec
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from streamrec.core.deadletters import MOST_BYTES, dead_letter_headers, kept_bytes
+from streamrec.core.deadletters import MOST_BYTES, DeadLetter, dead_letter, origin_of
 from streamrec.core.errors import InvalidRecord
 from streamrec.core.intake import Headers, read_event, read_item
 from streamrec.core.wire import MAX_RECORD_BYTES, encode
@@ -71,8 +73,10 @@ def test_a_detail_is_one_short_line_whatever_the_record_says() -> None:
 
 
 def test_a_dead_letter_says_where_it_came_from_and_why() -> None:
-    headers = dict(dead_letter_headers(position(17, "clicks", 3, 1234), InvalidRecord("invalid", "über"), "sessions"))
-    assert {name.removeprefix("streamrec.dlq."): value.decode() for name, value in headers.items()} == {
+    headers = dict(
+        dead_letter(position(17, "clicks", 3, 1234), InvalidRecord("invalid", "über"), "sessions", b"k", b"v", ()).headers
+    )
+    assert {name.removeprefix("streamrec.dlq."): (value or b"").decode() for name, value in headers.items()} == {
         "topic": "clicks",
         "partition": "3",
         "offset": "17",
@@ -86,13 +90,56 @@ def test_a_dead_letter_says_where_it_came_from_and_why() -> None:
 def test_dead_letter_headers_can_be_written_whatever_the_record_said() -> None:
     with pytest.raises(InvalidRecord) as caught:
         read_event("listens", msgspec.json.encode({"schema_version": "\U0001f600\x00"}), JSON)
-    assert all(isinstance(value, bytes) for _, value in dead_letter_headers(position(), caught.value, "sessions"))
+    letter = dead_letter(position(), caught.value, "sessions", None, b"", ())
+    assert all(isinstance(value, bytes) for _, value in letter.headers)
 
 
-def test_a_dead_letter_too_large_to_be_sent_is_cut_and_says_how_large_it_was() -> None:
-    whole = b"x" * (MOST_BYTES + 1)
-    headers = dict(dead_letter_headers(position(), InvalidRecord("too_large", "it is"), "sessions", whole))
-    assert kept_bytes(whole) == whole[:-1]
-    assert headers["streamrec.dlq.original_bytes"] == str(len(whole)).encode()
-    assert kept_bytes(whole[:-1]) == whole[:-1]
-    assert kept_bytes(None) is None
+VALUES = st.none() | st.binary(max_size=20)
+HAD = st.lists(
+    st.tuples(st.sampled_from(["a", "a", "content-type", "streamrec.replayed", "streamrec.dlq.topic"]), VALUES), max_size=6
+)
+
+
+@given(VALUES, VALUES, HAD.map(tuple), st.integers(1, 3))
+def test_what_a_dead_letter_was_is_told_by_its_headers_also_where_it_died_again(key, value, had, times) -> None:
+    at, fault = position(17, "clicks", 3, -1), InvalidRecord("invalid", "x")
+    if key is None and value is None:
+        value = b""
+    letter = DeadLetter(key, value, had)
+    for _ in range(times):
+        before = letter
+        letter = dead_letter(at, fault, "sessions", *letter)
+        assert (letter.key, letter.value) == (key, value)
+        origin = origin_of(letter.headers)
+        assert (origin.at, origin.role, origin.reason, origin.detail) == (at, "sessions", "invalid", "x")
+        assert origin.headers == before.headers
+        assert not origin.cut
+
+
+def test_a_record_of_nothing_is_kept_as_no_bytes_and_says_so() -> None:
+    letter = dead_letter(position(), InvalidRecord("invalid", "null"), "sessions", None, None, ())
+    assert letter.value == b""  # aiokafka sends no record that has neither
+    assert origin_of(letter.headers).cut
+
+
+@pytest.mark.parametrize("size", [MOST_BYTES, MOST_BYTES + 1, 5_000_000])
+@pytest.mark.parametrize("part", ["key", "value", "headers"])
+def test_a_dead_letter_always_fits_and_says_what_is_missing(part: str, size: int) -> None:
+    whole = {"key": b"k", "value": b"v", "headers": (("a", b"1"),)}
+    whole |= {part: b"x" * size if part != "headers" else tuple((f"h{n}", b"x" * 999) for n in range(size // 1000))}
+    letter = dead_letter(
+        position(), InvalidRecord("too_large", "x" * 300), "sessions", whole["key"], whole["value"], whole["headers"]
+    )
+    sent = len(letter.key or b"") + len(letter.value or b"") + sum(len(name) + len(value or b"") for name, value in letter.headers)
+    assert sent < MOST_BYTES + 2000
+    assert origin_of(letter.headers).cut
+    if part == "value":
+        assert ("streamrec.dlq.original_bytes", str(size).encode()) in letter.headers
+
+
+@pytest.mark.parametrize(
+    "headers", [(), (("streamrec.dlq.topic", b"clicks"),), (("streamrec.dlq.topic", None), ("streamrec.dlq.offset", b"\xff"))]
+)
+def test_what_is_no_dead_letter_is_refused(headers) -> None:
+    with pytest.raises(InvalidRecord, match="not a dead letter"):
+        origin_of(headers)

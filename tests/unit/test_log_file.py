@@ -144,7 +144,7 @@ def test_a_log_written_by_hand_may_be_short(tmp_path: Path) -> None:
         LogRecord("clicks", 0, 1, 2, b"anna", b'{"x":1}', JSON),
         LogRecord("clicks", 0, 1, 2, None, None),
         LogRecord("clicks", 0, 1, 2, b"anna", b'{"x":1}', (*JSON, ("a", b"b"))),
-        LogRecord("clicks", 0, 1, 2, b"anna", b'{"x":1}', (*JSON, ("a", b""))),
+        LogRecord("clicks", 0, 1, 2, b"anna", b'{"x":1}', (*JSON, ("a", None))),
     ]
 
 

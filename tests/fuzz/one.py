@@ -1,0 +1,12 @@
+"""One reader under atheris: ``python -m tests.fuzz.one READER [libFuzzer's options]``; with a file, that one input only."""
+
+import sys
+
+import atheris
+
+with atheris.instrument_imports(include=["streamrec", "yaml", "tomllib", "csv"], enable_loader_override=False):
+    from tests.fuzz.readers import READERS, attempt
+
+reader = READERS[sys.argv.pop(1)]
+atheris.Setup(sys.argv, lambda data: attempt(reader, data))
+atheris.Fuzz()
