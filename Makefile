@@ -4,7 +4,7 @@ BIN := .venv/bin
 ARGS ?=
 INSTALL = $(BIN)/uv pip install --quiet --python $(BIN)/python
 
-.PHONY: help demo test test-unit setup check bench demo-bundle locks clean
+.PHONY: help demo test test-unit setup check bench chaos demo-bundle locks clean
 help:  ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
 
@@ -24,6 +24,9 @@ check: .venv/.all  ## lint, types, import contract
 
 bench: .venv/.all  ## latency and cost, beside their limits
 	@$(BIN)/python -m benchmarks $(ARGS)
+
+chaos: .venv/.all  ## everything going wrong on three real brokers; nothing may be lost or wrong
+	@$(BIN)/python -m chaos $(ARGS)
 
 demo-bundle: .venv/.all  ## trains the bundle that the demo ships, from the first five days of its log
 	$(BIN)/python -m streamrec.demo.make_bundle

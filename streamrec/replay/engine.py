@@ -52,7 +52,7 @@ class Replay:
             try:
                 session = self._take_in(record)
             except InvalidRecord as fault:
-                yield from self._emit(due)  # or the output's order would depend on the batches
+                yield from self.emit(due)  # or the output's order would depend on the batches
                 due = []
                 self.counts[f"dead letter: {fault.reason}"] += 1
                 yield self._dead_letter(record, fault)
@@ -60,9 +60,9 @@ class Replay:
             if session is not None:
                 due.append((session, record))
             if len(due) == BATCH:
-                yield from self._emit(due)
+                yield from self.emit(due)
                 due = []
-        yield from self._emit(due)
+        yield from self.emit(due)
 
     def _take_in(self, record: LogRecord) -> Session | None:
         """Applies a record; a session comes back where a recommendation is due."""
@@ -95,14 +95,16 @@ class Replay:
             raise
         self.counts["items"] += 1
 
-    def _emit(self, due: list[tuple[Session, LogRecord]]) -> Iterator[LogRecord]:
+    def emit(self, due: list[tuple[Session, LogRecord]]) -> Iterator[LogRecord]:
+        """What goes out for sessions, each with the record that caused it."""
         pipeline, catalogue, _, _ = self._recommender
-        recommendations = pipeline.recommend([session for session, _ in due], catalogue)
-        for (session, record), recommendation in zip(due, recommendations, strict=True):
-            yield self._output("sessions", session.user_id, session, record, "msgpack")
-            yield self._output("recommendations", session.user_id, recommendation, record, self._written_as)
-            explanation = pipeline.explain(recommendation, catalogue)
-            yield self._output("explanations", session.user_id, explanation, record, self._written_as)
+        for batch in (due[first : first + BATCH] for first in range(0, len(due), BATCH)):
+            recommendations = pipeline.recommend([session for session, _ in batch], catalogue)
+            for (session, record), recommendation in zip(batch, recommendations, strict=True):
+                yield self._output("sessions", session.user_id, session, record, "msgpack")
+                yield self._output("recommendations", session.user_id, recommendation, record, self._written_as)
+                explanation = pipeline.explain(recommendation, catalogue)
+                yield self._output("explanations", session.user_id, explanation, record, self._written_as)
 
     def _output(self, topic: str, key: str, message: Message, caused_by: LogRecord, written_as: Format) -> LogRecord:
         offset = self._next_offset(topic, caused_by.partition)
