@@ -76,7 +76,7 @@ def run(plan: Plan, folder: Path, say: Say) -> Outcome:
     """Runs the plan; logs and the brokers' data go to ``folder``.
 
     Raises:
-        UserError: something could not be started, or the deployment did not come back even after a restart of all workers.
+        UserError: something could not be started.
     """
     began = time.monotonic()
     with ExitStack() as running:
@@ -138,8 +138,9 @@ def _hurt(plan: Plan, deployment: Deployment, watch: Watch, say: Say) -> Iterato
         lasted = time.monotonic() - began
         recovered = began + lasted if _recovered(plan, deployment, watch) else None
         if recovered is None:
-            _rescue(plan, deployment, watch, fault, say)
             yield Survived(fault, at, lasted, None)
+            if not _rescued(plan, deployment, watch, fault, say):
+                return
         else:
             seconds = time.monotonic() - began
             say(f"fault {fault.number}: {fault.kind} lasted {lasted:.1f} s, recovered after {seconds:.1f} s")
@@ -153,11 +154,14 @@ def _recovered(plan: Plan, deployment: Deployment, watch: Watch) -> bool:
     return await_ready(deployment.fleet, plan.patience) and watch.wait_drained(max(1.0, end - time.monotonic())) is not None
 
 
-def _rescue(plan: Plan, deployment: Deployment, watch: Watch, fault: Fault, say: Say) -> None:
+def _rescued(plan: Plan, deployment: Deployment, watch: Watch, fault: Fault, say: Say) -> bool:
+    """Kills every worker; whether their successors get on."""
     say(f"fault {fault.number}: {fault.kind} NOT SURVIVED: not ready {deployment.fleet.not_ready()}, still to do {watch.lag()}")
     deployment.fleet.kill(*deployment.fleet.wanted)
-    if not _recovered(plan, deployment, watch):
-        raise UserError(f"fault {fault.number} ({fault.kind}, seed {plan.seed}): not even new workers get on: {watch.lag()}")
+    if _recovered(plan, deployment, watch):
+        return True
+    say(f"not even new workers get on: not ready {deployment.fleet.not_ready()}, still to do {watch.lag()}; no more faults")
+    return False
 
 
 def _judge(
