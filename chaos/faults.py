@@ -7,7 +7,7 @@ a function to KINDS.
 import resource
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from random import Random
 from typing import NamedTuple
@@ -73,7 +73,7 @@ def kill_all_workers(deployment: Deployment, random: Random) -> None:
 
 def rolling_restart(deployment: Deployment, random: Random) -> None:
     """SIGTERM one after the other, the next when the one before is ready."""
-    roll(deployment)
+    roll(deployment, deployment.fleet.wanted)
 
 
 def rescale(deployment: Deployment, random: Random) -> None:
@@ -122,19 +122,18 @@ def slow_model(deployment: Deployment, random: Random) -> None:
 
 
 def bundle_swap(deployment: Deployment, random: Random) -> None:
-    """A rolling restart with another bundle."""
+    """A rolling restart of what runs the model, with another bundle."""
     first, second = deployment.bundles["first"], deployment.bundles["second"]
     _use(deployment, first if deployment.fleet.settings.bundle == second else second)
-    roll(deployment)
+    roll(deployment, deployment.fleet.of_role("recommend"))
 
 
 def failing_model(deployment: Deployment, random: Random) -> None:
     """A bundle whose model fails for every session of some length is rolled out, and rolled back."""
     good = deployment.fleet.settings.bundle
-    _use(deployment, deployment.bundles["failing"])
-    roll(deployment)
-    _use(deployment, good)
-    roll(deployment)
+    for bundle in (deployment.bundles["failing"], good):
+        _use(deployment, bundle)
+        roll(deployment, deployment.fleet.of_role("recommend"))
 
 
 def worker_disk_full(deployment: Deployment, random: Random) -> None:
@@ -290,8 +289,9 @@ KINDS: dict[str, Kind] = {
 }
 
 
-def roll(deployment: Deployment) -> None:
-    for name in deployment.fleet.wanted:
+def roll(deployment: Deployment, names: Sequence[str]) -> None:
+    """SIGTERM and a new start for one after the other."""
+    for name in names:
         deployment.fleet.leave(name)
         deployment.fleet.terminate(name)
         deployment.fleet.want(name)

@@ -33,6 +33,14 @@ class Verdict(NamedTuple):
     out_of_order: int  # recommendations that came after a later one of their user
 
 
+class Wait(NamedTuple):
+    """When an event was written to its topic, how long its user waited (both in milliseconds), and in which partition."""
+
+    written: int
+    waited: int
+    partition: int
+
+
 def judge(records: Sequence[LogRecord], samples: Sequence[Sample], confirmed: Iterable[Place]) -> Verdict:
     """Args:
     records: what all topics hold, each partition in the order of its offsets.
@@ -63,17 +71,28 @@ def held_against_replay(records: Sequence[LogRecord], recommenders: Sequence[Rec
     return audit(records, recommenders[0], partitions, others=recommenders[1:])
 
 
-def waits(records: Iterable[LogRecord]) -> list[tuple[int, int]]:
-    """For each answered event when it was written to its topic, and how long its first recommendation took; milliseconds."""
+def waits(records: Sequence[LogRecord]) -> list[Wait]:
+    """How long the user of each event waited: for its first recommendation, or for one that covers it where that came earlier."""
     written: dict[Place, int] = {}
-    answered: dict[Place, int] = {}
+    answered: dict[str, int] = {}
+    sessions = []
     for record in records:
         if record.topic in EVENT_TYPES:
-            written[record.topic, record.partition, record.offset] = record.timestamp
+            written[_place(record)] = record.timestamp
         elif record.topic == "recommendations":
-            trigger = decode(Recommendation, record.value, format_of(record.headers)).trigger
-            answered.setdefault((trigger.topic, trigger.partition, trigger.offset), record.timestamp)
-    return sorted((written[place], at - written[place]) for place, at in answered.items() if place in written)
+            made = decode(Recommendation, record.value, format_of(record.headers))
+            answered.setdefault(made.recommendation_id, record.timestamp)
+        elif record.topic == "sessions":
+            sessions.append(decode(Session, record.value))
+    first: dict[str, int] = {}  # by user, of this session's recommendation and those of later ones
+    waited: dict[Place, Wait] = {}
+    for session in reversed(sessions):
+        at = answered.get(recommendation_id(session.trigger), NEVER)
+        first[session.user_id] = min(at, first.get(session.user_id, NEVER))
+        place = session.trigger.topic, session.trigger.partition, session.trigger.offset
+        if place in written and first[session.user_id] < NEVER:
+            waited[place] = Wait(written[place], first[session.user_id] - written[place], place[1])
+    return sorted(waited.values())
 
 
 def _gaps(records: Sequence[LogRecord]) -> int:
@@ -209,10 +228,10 @@ def _place(record: LogRecord) -> Place:
     return record.topic, record.partition, record.offset
 
 
-def longest_waits(waited: Sequence[tuple[int, int]], moments: Sequence[int]) -> list[int]:
+def longest_waits(waited: Sequence[Wait], moments: Sequence[int]) -> list[int]:
     """For each moment the longest wait among the events written between it and the next one; milliseconds, in order."""
     longest = []
     for start, end in pairwise([*moments, NEVER]):
-        among = waited[bisect_right(waited, (start, -1)) : bisect_right(waited, (end, -1))]
-        longest.append(max((wait for _, wait in among), default=0))
+        among = waited[bisect_right(waited, (start, -1, -1)) : bisect_right(waited, (end, -1, -1))]
+        longest.append(max((each.waited for each in among), default=0))
     return longest
