@@ -63,8 +63,8 @@ def rows(outcome: Outcome) -> Iterator[Row]:
         if kind in by_kind:
             times = [recovered for recovered, _ in by_kind[kind] if recovered is not None]
             longest = max(wait for _, wait in by_kind[kind])
-            worst = (median(times), max(times)) if times else (None, None)
-            yield Row(kind, len(by_kind[kind]), len(times), *worst, longest)
+            middle, worst = (median(times), max(times)) if times else (None, None)
+            yield Row(kind, len(by_kind[kind]), len(times), middle, worst, longest)
 
 
 def table(outcome: Outcome) -> Table:

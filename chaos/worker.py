@@ -19,35 +19,36 @@ from zlib import crc32
 
 from msgspec.structs import replace
 
-import streamrec.worker.main as main
 from streamrec.cli import main as cli
 from streamrec.core.types import Recommendation
+from streamrec.worker import main, output, sentinel
 from streamrec.worker.app import make_app
-from streamrec.worker.output import Output
-from streamrec.worker.sentinel import Sentinel
 
 SHARE = 50
+Main: Any = main
+Output: Any = output.Output
+Sentinel: Any = sentinel.Sentinel
 
 
 def unmended() -> None:
     async def sees_nothing(*_: Any) -> bool:
         return False
 
-    main.make_app = partial(make_app, mended=False)
-    Sentinel._holds_records = sees_nothing  # type: ignore[method-assign]
+    Main.make_app = partial(make_app, mended=False)
+    Sentinel._holds_records = sees_nothing
 
 
 def drop() -> None:
     send = Output.message
 
-    async def message(self: Output, topic: str, key: str, sent: Any, partition: int) -> Any:
+    async def message(self: Any, topic: str, key: str, sent: Any, partition: int) -> Any:
         if topic == "recommendations" and crc32(key.encode()) % 20 == 0:
             nowhere = asyncio.get_running_loop().create_future()
             nowhere.set_result(None)
             return nowhere
         return await send(self, topic, key, sent, partition)
 
-    Output.message = message  # type: ignore[method-assign]
+    Output.message = message
 
 
 def corrupt() -> None:
@@ -68,13 +69,13 @@ def _change(change: Any) -> None:
     send = Output.message
     before: dict[str, Recommendation] = {}
 
-    async def message(self: Output, topic: str, key: str, sent: Any, partition: int) -> Any:
+    async def message(self: Any, topic: str, key: str, sent: Any, partition: int) -> Any:
         if isinstance(sent, Recommendation):
             due = crc32(sent.recommendation_id.encode()) % SHARE == 0
             sent, before[key] = (change(sent, before.get(key)) if due else sent), sent
         return await send(self, topic, key, sent, partition)
 
-    Output.message = message  # type: ignore[method-assign]
+    Output.message = message
 
 
 PLANTS = {"none": lambda: None, "unmended": unmended, "drop": drop, "corrupt": corrupt, "stale": stale}
