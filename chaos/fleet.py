@@ -116,7 +116,7 @@ class Fleet:
 
     def last_words(self, name: str) -> str:
         written = (self._folder / f"{name}.log").read_text("utf-8", errors="replace").strip().splitlines()
-        return written[-1][:500] if written else "it said nothing"
+        return " ".join(written[-3:])[-500:] if written else "it said nothing"  # people's lines are wrapped
 
     def close(self) -> None:
         """Ends all, in order, and returns when they have ended."""
