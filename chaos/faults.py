@@ -103,8 +103,10 @@ def rescale(deployment: Deployment, random: Random) -> None:
 
 
 def zombie(deployment: Deployment, random: Random) -> None:
-    """A worker is frozen (SIGSTOP) for longer than its session timeout, and goes on as if nothing had been."""
+    """A worker with much in hand is frozen (SIGSTOP) for longer than its session timeout, and goes on as if nothing had been."""
     name = random.choice(deployment.fleet.wanted)
+    deployment.load.burst(random.randint(200, 600))
+    time.sleep(random.uniform(0.5, 2.5))
     deployment.fleet.pause(name)
     time.sleep(deployment.settings.session_timeout_seconds * random.uniform(1.3, 2.2))
     deployment.fleet.resume(name)
