@@ -14,7 +14,7 @@ from msgspec.structs import replace
 from streamrec.admin.client import connect_producer
 from streamrec.core.errors import UserError
 from streamrec.core.types import Event
-from streamrec.core.wire import EVENT_TYPES, encode
+from streamrec.core.wire import encode
 from streamrec.demo.live import TOPIC_OF
 from streamrec.eventlog.dataset import Dataset
 from streamrec.settings import Settings
@@ -155,6 +155,3 @@ def check(load: Load) -> None:
     """Raises UserError if the load has ended by itself."""
     if load.failure is not None:
         raise UserError(f"the load ended: {load.failure!r}") from load.failure
-
-
-EVENT_TOPICS = tuple(EVENT_TYPES)

@@ -27,7 +27,7 @@ from streamrec.eventlog.dataset import read_dataset
 from streamrec.eventlog.records import LogRecord
 from streamrec.localkafka import LocalKafka
 from streamrec.replay.audit import Audit
-from streamrec.settings import Settings, load_settings
+from streamrec.settings import load_settings
 
 NODES = 3
 PREFIX = "chaos-"
@@ -167,11 +167,9 @@ def _rescued(plan: Plan, deployment: Deployment, watch: Watch, fault: Fault, say
 def _judge(
     plan: Plan, deployment: Deployment, watch: Watch, records: list[LogRecord], faults: list[Survived], seconds: float
 ) -> Outcome:
-    def recommender_of(bundle: Path) -> Settings:
-        return deployment.settings.model_copy(update={"bundle": bundle})
-
-    served = [build_recommender(recommender_of(bundle)) for bundle in deployment.bundles.values()]
-    partitions = load_contracts(deployment.settings.topics_dir)["clicks"].partitions
+    settings = deployment.settings
+    served = [build_recommender(settings.model_copy(update={"bundle": bundle})) for bundle in deployment.bundles.values()]
+    partitions = load_contracts(settings.topics_dir)["clicks"].partitions
     waited = verdict.waits(records)
     return Outcome(
         plan=plan,

@@ -19,11 +19,10 @@ from streamrec.replay.audit import Audit, audit
 
 Place = tuple[str, int, int]  # topic, partition, offset
 NEVER = 1 << 62
-SOURCES_OF = {"sessions": ("clicks", "listens"), "recommendations": ("sessions",), "explanations": ("recommendations",)}
 
 
 class Verdict(NamedTuple):
-    """Counts beside those of the audit; all of them but the last two must be 0."""
+    """Counts beside those of the audit. All but the last two must be 0; those two tell what repeats look like."""
 
     gaps: int  # offsets within a partition that hold no record
     unkept: int  # records that the brokers confirmed to the producer and do not have
