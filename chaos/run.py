@@ -10,7 +10,8 @@ from random import Random
 from typing import NamedTuple
 
 from chaos import bundles, verdict
-from chaos.faults import KINDS, Deployment, await_ready
+from chaos.deployment import Deployment, await_ready
+from chaos.faults import KINDS
 from chaos.fleet import Fleet
 from chaos.load import Load, check, sendings
 from chaos.schedule import Fault, schedule

@@ -12,7 +12,7 @@ from typing import Annotated, NamedTuple
 import typer
 from rich.table import Table
 
-from chaos.faults import await_ready
+from chaos.deployment import await_ready
 from chaos.fleet import Fleet
 from chaos.load import Load, check, sendings
 from chaos.run import PREFIX, new_folder

@@ -15,7 +15,7 @@ import typer
 from kafka import KafkaAdminClient
 from msgspec.structs import replace
 
-from chaos.faults import await_ready
+from chaos.deployment import await_ready
 from chaos.fleet import Fleet
 from chaos.load import Load, Sending
 from chaos.run import PREFIX, new_folder
