@@ -2,9 +2,11 @@
 
 import shutil
 import time
+from contextlib import suppress
 from random import Random
 
 from kafka import KafkaAdminClient, TopicPartition
+from kafka.errors import KafkaError
 
 from chaos.deployment import Deployment, Kind, limit_files
 from streamrec.core.errors import UserError
@@ -91,8 +93,9 @@ def leaders_moved(deployment: Deployment, random: Random) -> None:
                 for topic in admin.describe_topics()
                 for each in topic["partitions"]
             }
-            admin.alter_partition_reassignments({at: [*nodes[1:], nodes[0]] for at, nodes in replicas.items()})
-            admin.elect_leaders(0, raise_errors=False)
+            with suppress(KafkaError):  # no answer in time: then it is done later, or not
+                admin.alter_partition_reassignments({at: [*nodes[1:], nodes[0]] for at, nodes in replicas.items()})
+                admin.elect_leaders(0, raise_errors=False)
             time.sleep(random.uniform(1, 4))
     finally:
         admin.close()

@@ -115,6 +115,11 @@ class Load(threading.Thread):
         """Sends so many at once, besides."""
         self._burst += count
 
+    @property
+    def bursting(self) -> bool:
+        """Whether a burst is not all sent yet."""
+        return self._burst > 0
+
     def stop(self) -> None:
         self._stopping.set()
         self.join()

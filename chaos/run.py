@@ -151,7 +151,10 @@ def _hurt(plan: Plan, deployment: Deployment, watch: Watch, say: Say) -> Iterato
 def _recovered(plan: Plan, deployment: Deployment, watch: Watch) -> bool:
     """Whether the brokers are whole, the workers ready and the topics drained, all by themselves and in time."""
     end = time.monotonic() + plan.patience
-    deployment.kafka.wait_ready(timeout=plan.patience)
+    try:
+        deployment.kafka.wait_ready(timeout=plan.patience)
+    except UserError:
+        return False
     return await_ready(deployment.fleet, plan.patience) and watch.wait_drained(max(1.0, end - time.monotonic())) is not None
 
 

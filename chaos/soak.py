@@ -107,11 +107,13 @@ def _run(minutes: float, share: float, seed: int) -> Soaked:
         load.burst(FLOOD)
         load.start()
         running.callback(load.stop)
-        time.sleep(2)
-        seconds = watch.wait_drained(300)
-        if seconds is None:
+        began = time.monotonic()
+        while load.bursting:
+            time.sleep(0.1)
+        drained = watch.wait_drained(300)
+        if drained is None:
             raise UserError(f"the worker did not drain {FLOOD} events within 300 s; is the machine busy?")
-        capacity = round(FLOOD / (seconds + 2))
+        capacity = round(FLOOD / (time.monotonic() - began))
         load.rate = share * capacity
         people.print(f"it does {capacity} events a second; {load.rate:.0f} a second for {minutes:g} minutes")
         readings = list(_readings(fleet, watch, minutes))

@@ -63,7 +63,8 @@ def stall(
         load.burst(sessions)
         load.start()
         people.print(f"filling {sessions} sessions")
-        time.sleep(1)
+        while load.bursting:
+            time.sleep(0.5)
         while watch.wait_drained(600) is None:
             people.print(f"still to do: {watch.lag()}")
         time.sleep(WARM_SECONDS)
