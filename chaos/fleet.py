@@ -44,6 +44,7 @@ class Fleet:
         self._guarded = Guarded()
         self._ports: dict[str, int] = {}
         self._pids: dict[str, int] = {}
+        self._failures: Counter[str] = Counter()  # of the liveness probe, in a row
         self._wanted: set[str] = set()
         self._paused: set[str] = set()
         self._lock = threading.RLock()
@@ -131,6 +132,7 @@ class Fleet:
 
     def _start(self, name: str) -> None:
         self._ports[name] = free_ports(1)[0]
+        self._failures[name] = 0
         home = self._folder / name
         home.mkdir(exist_ok=True)
         command = worker_command(self.settings, role_of(name), self._ports[name], self._entry)
@@ -147,7 +149,6 @@ class Fleet:
                 self._guarded.send(name, signal.SIGCONT)
 
     def _supervise(self) -> None:
-        failures: Counter[str] = Counter()
         probe_at = time.monotonic() + PROBE_SECONDS
         while not self._stopping.wait(PAUSE):
             with self._lock:
@@ -159,14 +160,13 @@ class Fleet:
                         self._start(name)
             if time.monotonic() > probe_at:
                 probe_at = time.monotonic() + PROBE_SECONDS
-                self._probe(failures)
+                self._probe()
 
-    def _probe(self, failures: Counter[str]) -> None:
+    def _probe(self) -> None:
         for name in self.wanted:
             reasons = [] if name in self._paused else health(self._ports[name], "livez")
-            failures[name] = failures[name] + 1 if reasons else 0
-            if failures[name] >= FAILURES:
-                failures[name] = 0
+            self._failures[name] = self._failures[name] + 1 if reasons else 0
+            if self._failures[name] >= FAILURES:
                 self.counts["killed by the liveness probe"] += 1
                 self._say(f"{name} is not live: {'; '.join(reasons)}")
                 self.kill(name)
