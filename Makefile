@@ -4,7 +4,7 @@ BIN := .venv/bin
 ARGS ?=
 INSTALL = $(BIN)/uv pip install --quiet --python $(BIN)/python
 
-.PHONY: help demo test test-unit setup check fuzz bench bench-accuracy demo-bundle locks clean
+.PHONY: help demo test test-unit setup check fuzz bench bench-accuracy chaos soak demo-bundle locks clean
 help:  ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
 
@@ -30,6 +30,11 @@ bench: .venv/.all  ## latency and cost, beside their limits
 
 bench-accuracy: .venv/.all .venv-peers/.done  ## accuracy for the CPU minutes, beside RecTools' models (--data, --minutes, --seeds)
 	@$(BIN)/python -m benchmarks.accuracy $(ARGS)
+chaos: .venv/.all  ## everything going wrong on three real brokers; nothing may be lost or wrong
+	@$(BIN)/python -m chaos $(ARGS)
+
+soak: .venv/.all  ## an hour at half load: memory, file handles, nothing lost
+	@$(BIN)/python -m chaos.soak $(ARGS)
 
 demo-bundle: .venv/.all  ## trains the bundle that the demo ships, from the first five days of its log
 	$(BIN)/python -m streamrec.demo.make_bundle

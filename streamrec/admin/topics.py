@@ -178,7 +178,7 @@ def _alter(admin: KafkaAdminClient, differences: list[Difference]) -> list[Actio
     ]
     changes: dict[str, dict[str, str]] = {}
     for each in differences:
-        if each.what != "replicas":
+        if each.what not in ("topic", "replicas"):  # a topic just made may not be known to the broker that was asked
             changes.setdefault(each.topic, {})[each.what] = each.wanted
             actions.append(Action(each.topic, "set", f"{each.what} to {each.wanted}, it was {each.found}"))
     if not changes:

@@ -23,6 +23,9 @@ class Proposal(Struct, frozen=True):
     candidates: tuple[Candidate, ...]
 
 
+NOTHING = Proposal("none", ())
+
+
 class Generator(Protocol):
     """Proposes next items. A pure function of the histories: batching must not change a bit of the answer."""
 
@@ -50,10 +53,17 @@ class Ladder:
             waiting = [place for place in range(len(histories)) if place not in answers]
             if not waiting:
                 break
-            try:
-                proposals = rung.propose([histories[place] for place in waiting], count)
-            except GeneratorFailed:
-                continue
+            proposals = _ask(rung, [histories[place] for place in waiting], count)
             answers.update((place, made) for place, made in zip(waiting, proposals, strict=True) if made.candidates)
-        nothing = Proposal("none", ())
-        return [answers.get(place, nothing) for place in range(len(histories))]
+        return [answers.get(place, NOTHING) for place in range(len(histories))]
+
+
+def _ask(rung: Generator, histories: Sequence[Sequence[str]], count: int) -> list[Proposal]:
+    """What the generator proposes, nothing where it fails. After a failure it is asked for each history alone: a history that it
+    cannot answer must not change what its neighbours in the batch get, or live and replay would differ by their batches."""
+    try:
+        return rung.propose(histories, count)
+    except GeneratorFailed:
+        if len(histories) == 1:
+            return [NOTHING]
+        return [_ask(rung, [history], count)[0] for history in histories]

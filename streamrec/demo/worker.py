@@ -6,6 +6,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -17,6 +18,7 @@ from streamrec.settings import PREFIX, Settings
 
 READY_SECONDS = 60.0
 STOP_SECONDS = 20.0
+NO_ANSWER = "its ops server does not answer yet"
 
 
 class WorkerProcess:
@@ -30,8 +32,7 @@ class WorkerProcess:
     def __enter__(self) -> Self:
         self._guarded = Guarded()
         self.log = self._guarded.scratch / "worker.log"
-        command = ["/usr/bin/env", *self._variables(), sys.executable, "-m", "streamrec", "worker", "--role", self._role]
-        self._guarded.start("worker", command, Path.cwd(), self.log)
+        self._guarded.start("worker", worker_command(self._settings, self._role, self._port), Path.cwd(), self.log)
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
@@ -57,8 +58,8 @@ class WorkerProcess:
         reasons: list[str] = []
         while time.monotonic() < give_up_at:
             self.check()
-            ready, reasons = self._ask()
-            if ready:
+            reasons = health(self._port, "readyz")
+            if not reasons:
                 return
             time.sleep(0.05)
         raise UserError(f"the worker was not ready within {READY_SECONDS:.0f} s ({'; '.join(reasons)}): {self._last_words()}")
@@ -68,24 +69,30 @@ class WorkerProcess:
         if (code := self._guarded.code("worker")) is not None:
             raise UserError(f"the worker ended with code {code}: {self._last_words()}")
 
-    def _variables(self) -> list[str]:
-        """The settings that somebody chose, for the child's environment; a password is inherited, as `ps` would show it."""
-        chosen = self._settings.model_dump(
-            include=self._settings.model_fields_set - {"sasl_password"}, mode="json", exclude_none=True
-        )
-        chosen |= {"ops_port": self._port, "log_format": "json"}
-        return [f"{PREFIX}{name.upper()}={value}" for name, value in chosen.items()]
-
-    def _ask(self) -> tuple[bool, list[str]]:
-        try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{self._port}/readyz", timeout=2):
-                return True, []
-        except urllib.error.HTTPError as error:
-            with error:
-                return False, json.load(error)["reasons"]
-        except OSError:
-            return False, ["its ops server does not answer yet"]
-
     def _last_words(self) -> str:
         written = self.log.read_text("utf-8", errors="replace").strip().splitlines()
         return written[-1] if written else "it said nothing"
+
+
+def worker_command(settings: Settings, role: str, port: int, entry: Sequence[str] = ("streamrec",)) -> list[str]:
+    """The command that runs a worker; its ops server answers on ``port``.
+
+    The settings that somebody chose go in the child's environment; a password is inherited, as `ps` would show it.
+    """
+    chosen = settings.model_dump(include=settings.model_fields_set - {"sasl_password"}, mode="json", exclude_none=True)
+    chosen |= {"ops_port": port, "log_format": "json"}
+    variables = [f"{PREFIX}{name.upper()}={value}" for name, value in chosen.items()]
+    return ["/usr/bin/env", *variables, sys.executable, "-m", *entry, "worker", "--role", role]
+
+
+def health(port: int, probe: str) -> list[str]:
+    """Why a worker is not ready (``readyz``) or live (``livez``), in its own words; empty where it is."""
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/{probe}", timeout=2):
+            return []
+    except urllib.error.HTTPError as error:
+        with error:
+            reasons: list[str] = json.load(error)["reasons"]
+            return reasons
+    except OSError:
+        return [NO_ANSWER]

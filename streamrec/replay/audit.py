@@ -4,7 +4,7 @@ A check that cannot fail proves nothing: tests drop, corrupt and repeat records 
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 from streamrec.build import Recommender
@@ -32,12 +32,19 @@ class Audit(NamedTuple):
     dead_letters_missing: int  # unreadable records that are not there, or not with their bytes
 
 
-def audit(records: Iterable[LogRecord], recommender: Recommender, partitions: int, written_as: Format = "msgpack") -> Audit:
+def audit(
+    records: Iterable[LogRecord],
+    recommender: Recommender,
+    partitions: int,
+    written_as: Format = "msgpack",
+    others: Sequence[Recommender] = (),
+) -> Audit:
     """Recomputes everything from the inputs in ``records`` and compares it with the outputs in them.
 
     Args:
         records: what all topics hold, each partition in the order of its offsets.
         recommender: fresh: its catalogue is filled from the records.
+        others: fresh ones for the other bundles that served meanwhile; each output is held against the one that it names.
     """
     by_topic: dict[str, list[LogRecord]] = defaultdict(list)
     for record in records:
@@ -48,15 +55,19 @@ def audit(records: Iterable[LogRecord], recommender: Recommender, partitions: in
         computed[record.topic].append(record)
     sent = {_recommendation_id(record) for record in by_topic["recommendations"]}
     superseded, lost = _unanswered(computed["sessions"], sent)
-    answers = {_recommendation_id(record): record.value for record in computed["recommendations"]}
-    reasons = {_explained_id(record): record.value for record in computed["explanations"]}
-    wrong = sum(answers.get(_recommendation_id(record), b"none") != record.value for record in by_topic["recommendations"])
-    wrong += sum(reasons.get(_explained_id(record), b"none") != record.value for record in by_topic["explanations"])
+    events_in = len({_recommendation_id(record) for record in computed["recommendations"] if record.value is not None})
+    for other in others:
+        for record in _by_another(other, by_topic, computed["sessions"], partitions, written_as):
+            computed[record.topic].append(record)
+    right = {(_recommendation_id(record), record.value) for record in computed["recommendations"]}
+    reasons = {(_explained_id(record), record.value) for record in computed["explanations"]}
+    wrong = sum((_recommendation_id(record), record.value) not in right for record in by_topic["recommendations"])
+    wrong += sum((_explained_id(record), record.value) not in reasons for record in by_topic["explanations"])
     wrong += len(sent - {_explained_id(record) for record in by_topic["explanations"]})
     wrong += _wrong_sessions(by_topic["sessions"], computed["sessions"])
     dead, missing = _dead_letters(by_topic["dead-letters"], computed["dead-letters"])
     return Audit(
-        events_in=sum(value is not None for value in answers.values()),
+        events_in=events_in,
         recommendations=sum(not name.startswith(_ERASED) for name in sent),
         superseded=superseded,
         events_lost=lost,
@@ -65,6 +76,24 @@ def audit(records: Iterable[LogRecord], recommender: Recommender, partitions: in
         dead_letters=dead,
         dead_letters_missing=missing,
     )
+
+
+def _by_another(
+    recommender: Recommender, found: dict[str, list[LogRecord]], computed: Sequence[LogRecord], partitions: int, written_as: Format
+) -> Iterator[LogRecord]:
+    """What this recommender makes of those computed sessions for which a record that was found names it."""
+    named = {
+        each.recommendation_id
+        for record in found["recommendations"]
+        if record.value is not None
+        and (each := decode(Recommendation, record.value, format_of(record.headers))).versions.model == recommender.versions.model
+    }
+    engine = Replay(recommender, partitions, written_as)
+    for _ in engine.run(sorted(found["items"], key=lambda record: record.offset)):
+        pass  # fills its catalogue
+    sessions = [(decode(Session, record.value), record) for record in computed if record.value is not None]
+    due = [(session, record) for session, record in sessions if recommendation_id(session.trigger) in named]
+    yield from (record for record in engine.emit(due) if record.topic != "sessions")
 
 
 def _unanswered(computed: Sequence[LogRecord], sent: set[str]) -> tuple[int, int]:

@@ -52,21 +52,21 @@ class Replay:
             try:
                 state = self._take_in(record)
             except InvalidRecord as fault:
-                yield from self._emit(due)  # or the output's order would depend on the batches
+                yield from self.emit(due)  # or the output's order would depend on the batches
                 due = []
                 self.counts[f"dead letter: {fault.reason}"] += 1
                 yield self._dead_letter(record, fault)
                 continue
             if isinstance(state, Erased):
-                yield from self._emit(due)
+                yield from self.emit(due)
                 due = []
                 yield from self._tombstones(state, record)
             elif state is not None:
                 due.append((state, record))
             if len(due) == BATCH:
-                yield from self._emit(due)
+                yield from self.emit(due)
                 due = []
-        yield from self._emit(due)
+        yield from self.emit(due)
 
     def _take_in(self, record: LogRecord) -> State | None:
         """Applies a record; a session comes back where a recommendation is due, what is left of one where a tombstone is."""
@@ -99,14 +99,16 @@ class Replay:
             raise
         self.counts["items"] += 1
 
-    def _emit(self, due: list[tuple[Session, LogRecord]]) -> Iterator[LogRecord]:
+    def emit(self, due: list[tuple[Session, LogRecord]]) -> Iterator[LogRecord]:
+        """What goes out for sessions, each with the record that caused it."""
         pipeline, catalogue, _, _ = self._recommender
-        recommendations = pipeline.recommend([session for session, _ in due], catalogue)
-        for (session, record), recommendation in zip(due, recommendations, strict=True):
-            yield self._output("sessions", session.user_id, session, record, "msgpack")
-            yield self._output("recommendations", session.user_id, recommendation, record, self._written_as)
-            explanation = pipeline.explain(recommendation, catalogue)
-            yield self._output("explanations", session.user_id, explanation, record, self._written_as)
+        for batch in (due[first : first + BATCH] for first in range(0, len(due), BATCH)):
+            recommendations = pipeline.recommend([session for session, _ in batch], catalogue)
+            for (session, record), recommendation in zip(batch, recommendations, strict=True):
+                yield self._output("sessions", session.user_id, session, record, "msgpack")
+                yield self._output("recommendations", session.user_id, recommendation, record, self._written_as)
+                explanation = pipeline.explain(recommendation, catalogue)
+                yield self._output("explanations", session.user_id, explanation, record, self._written_as)
 
     def _tombstones(self, erased: Erased, caused_by: LogRecord) -> Iterator[LogRecord]:
         user = read_event(caused_by.topic, caused_by.value, caused_by.headers).user_id

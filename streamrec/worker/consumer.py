@@ -10,6 +10,9 @@ Faults of faust-streaming 0.15.3 that this answers:
 - `on_partitions_revoked` forgets what was acked before the last commit of the old generation: those are done twice.
 - `seek_to_committed` does not move a partition without a committed offset (or at offset 0), so what was fetched and cleared
   before the seek is never seen again.
+- A changelog's partitions are left without a position, for which aiokafka 0.14 asks their leaders (`_update_fetch_positions`).
+  Where those have moved it asks the old ones again and again, never who leads now, until its metadata are five minutes old, and
+  fetches nothing else from them meanwhile: a rebalance after leaders moved stalls the worker. So they are sought to 0, too.
 - `getmany` hands its live set of active partitions to the consumer's thread. Emptied while the fetch waits, it means "all
   partitions" to aiokafka, and events of paused partitions are taken and dropped.
 - a stop at the start of a rebalance may wait without end for aiokafka's fetcher (`stop_surely`).
@@ -90,7 +93,7 @@ class Consumer(driver.Consumer):
 
     async def perform_seek(self) -> None:
         await super().perform_seek()
-        never = [tp for tp in self.assignment() if not self._committed_offset[tp] and not self._is_changelog_tp(tp)]
+        never = [tp for tp in self.assignment() if not self._committed_offset[tp]]
         await self.seek_wait(dict.fromkeys(never, 0))  # where 0 is gone, auto_offset_reset finds the earliest
 
     async def _getmany(self, active_partitions: set[TP] | None, timeout: float) -> Any:

@@ -2,6 +2,7 @@
 
 import pytest
 
+from streamrec.core.errors import GeneratorFailed
 from streamrec.core.generate import Generator, Ladder
 from tests.make import Broken, Following, Uniform
 
@@ -26,6 +27,16 @@ def test_each_history_of_a_batch_gets_the_answer_it_would_get_alone() -> None:
 
 def test_the_next_rung_answers_for_one_that_failed() -> None:
     assert sources([Broken(), KNOWS_A, KNOWS_ALL], ["a"], ["z"]) == ["best", "last"]
+
+
+def test_a_history_that_a_rung_fails_for_does_not_change_what_its_neighbours_get() -> None:
+    class FailsForZ(Uniform):
+        def propose(self, histories, count):  # type: ignore[no-untyped-def]
+            if ["z"] in histories:
+                raise GeneratorFailed("not a finite number")
+            return super().propose(histories, count)
+
+    assert sources([FailsForZ("ab", source="best"), KNOWS_ALL], ["a"], ["z"], ["b"]) == ["best", "last", "best"]
 
 
 def test_where_no_rung_answers_the_proposal_is_empty() -> None:

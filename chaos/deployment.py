@@ -1,0 +1,54 @@
+"""What can be hurt, and what faults have in common."""
+
+import resource
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from random import Random
+from typing import NamedTuple
+
+from chaos.fleet import Fleet
+from chaos.load import Load
+from streamrec.localkafka import LocalKafka
+from streamrec.settings import Settings
+
+READY_SECONDS = 90.0
+
+
+class Deployment(NamedTuple):
+    """Brokers, workers and their load."""
+
+    kafka: LocalKafka
+    nodes: tuple[int, ...]
+    settings: Settings
+    fleet: Fleet
+    load: Load
+    bundles: dict[str, Path]  # "first" (the one to begin with), "second" and "failing"
+
+
+Kind = Callable[[Deployment, Random], None]
+
+
+def roll(deployment: Deployment, names: Sequence[str]) -> None:
+    """SIGTERM and a new start for one after the other."""
+    for name in names:
+        deployment.fleet.leave(name)
+        deployment.fleet.terminate(name)
+        deployment.fleet.want(name)
+        await_ready(deployment.fleet)
+
+
+def await_ready(fleet: Fleet, seconds: float = READY_SECONDS) -> bool:
+    """Waits until all that is wanted is ready; False where that takes too long."""
+    end = time.monotonic() + seconds
+    while fleet.not_ready():
+        if time.monotonic() > end:
+            return False
+        time.sleep(0.3)
+    return True
+
+
+def limit_files(pid: int, size: int) -> None:
+    """The largest file that the process may write, until it is told otherwise: what is beyond fails, as on a full disk."""
+    _, hard = resource.prlimit(pid, resource.RLIMIT_FSIZE)
+    resource.prlimit(pid, resource.RLIMIT_FSIZE, (size, hard))

@@ -1,0 +1,133 @@
+"""How long the users of a surviving worker wait while another one dies: ``python -m chaos.stall --sessions 10000``.
+
+Two processes do the sessions role, one is killed (SIGKILL) and not started again. Waits are read from the brokers' logs: from an
+event's being written to its recommendation's. Whose users they are goes by who had the partition before.
+"""
+
+import signal
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
+from random import Random
+from typing import Annotated, Any
+
+import typer
+from kafka import KafkaAdminClient
+from msgspec.structs import replace
+
+from chaos.deployment import await_ready
+from chaos.fleet import Fleet
+from chaos.load import Load, Sending
+from chaos.run import PREFIX, new_folder
+from chaos.verdict import Wait, waits
+from chaos.watch import Watch
+from streamrec.admin.dump import read_topics
+from streamrec.admin.topics import apply
+from streamrec.cli.output import people, print_json
+from streamrec.core.errors import UserError
+from streamrec.core.wire import encode
+from streamrec.demo.live import TOPIC_OF, send_items
+from streamrec.demo.run import DATA
+from streamrec.eventlog.dataset import Dataset, read_dataset
+from streamrec.localkafka import LocalKafka
+from streamrec.settings import load_settings
+
+WARM_SECONDS, AFTER_SECONDS = 15, 45
+GROUP = f"{PREFIX}streamrec-sessions"
+
+
+def stall(
+    sessions: Annotated[int, typer.Option(min=1, help="Users that have a session before the worker dies.")] = 10_000,
+    rate: Annotated[float, typer.Option(min=1, help="Events a second.")] = 40,
+    nodes: Annotated[int, typer.Option(min=1, help="Brokers.")] = 3,
+    as_json: Annotated[bool, typer.Option("--json", help="Print nothing but one JSON object.")] = False,
+) -> None:
+    """The longest wait of users while a worker dies, of the survivor's and of the dead one's."""
+    with ExitStack() as running:
+        people.print("starting brokers and workers")
+        kafka = running.enter_context(LocalKafka(nodes))
+        settings = load_settings(broker=kafka.bootstrap_servers, topic_prefix=PREFIX)
+        apply(settings)
+        dataset = read_dataset(DATA)
+        send_items(dataset, settings)
+        fleet = Fleet(settings, new_folder(), "apart", ("streamrec",), people.print)
+        running.callback(fleet.close)
+        watch = Watch(settings)
+        watch.start()
+        running.callback(watch.stop)
+        fleet.want(*fleet.baseline)
+        if not await_ready(fleet):
+            raise UserError(f"the workers were not ready in time: {fleet.not_ready()}")
+        load = Load(_events(dataset, sessions), settings, rate)
+        running.callback(load.stop)
+        load.burst(sessions)
+        load.start()
+        people.print(f"filling {sessions} sessions")
+        while load.bursting:
+            time.sleep(0.5)
+        while watch.wait_drained(600) is None:
+            people.print(f"still to do: {watch.lag()}")
+        time.sleep(WARM_SECONDS)
+        before = _assignments(settings.brokers)
+        people.print("SIGKILL to one of two workers with sessions")
+        fleet.leave("sessions-2")
+        died = time.time()
+        fleet.kill("sessions-2")
+        time.sleep(AFTER_SECONDS)
+        after = _assignments(settings.brokers)
+        load.stop()
+        watch.wait_drained(120)
+        waited = waits(read_topics(settings, ("clicks", "listens", "sessions", "recommendations")))
+    survivors = {partition for member in before.keys() & after.keys() for partition in before[member]}
+    result = {"sessions": sessions, **_figures(waited, round(died * 1000), survivors)}
+    if as_json:
+        print_json(result)
+    else:
+        people.print("\n".join(f"{name:>32} {value}" for name, value in result.items()))
+
+
+def _events(dataset: Dataset, users: int) -> Iterator[Sending]:
+    """One event of every user, and then of any."""
+    random = Random(1)
+    number = 0
+    now = time.time_ns() // 1_000_000
+    while True:
+        user = number if number < users else random.randrange(users)
+        event = replace(
+            dataset.event(number % len(dataset)), event_id=f"stall-{number}", user_id=f"user-{user}", occurred_at=now + number
+        )
+        number += 1
+        yield Sending(TOPIC_OF[event.event_type], event.user_id.encode(), encode(event), "event")
+
+
+def _assignments(brokers: list[str]) -> Mapping[str, set[int]]:
+    """The partitions of each member of the sessions group."""
+    admin = KafkaAdminClient(bootstrap_servers=brokers)
+    try:
+        members: list[dict[str, Any]] = admin.describe_groups([GROUP])[GROUP]["members"]
+        return {
+            member["member_id"]: {
+                partition for topic in member["member_assignment"]["assigned_partitions"] for partition in topic["partitions"]
+            }
+            for member in members
+        }
+    finally:
+        admin.close()
+
+
+def _figures(waited: list[Wait], died: int, survivors: set[int]) -> dict[str, int]:
+    """Milliseconds, for events written from the death on, and just before it for comparison."""
+    after = [each for each in waited if each.written >= died - 1000]
+    before = [each.waited for each in waited if died - 10_000 <= each.written < died - 1000]
+    return {
+        "longest_wait_before_ms": max(before, default=0),
+        "longest_wait_survivors_ms": max((each.waited for each in after if each.partition in survivors), default=0),
+        "longest_wait_orphans_ms": max((each.waited for each in after if each.partition not in survivors), default=0),
+        "partitions_of_survivors": len(survivors),
+        "events_after": len(after),
+    }
+
+
+if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    typer.run(stall)

@@ -1,0 +1,254 @@
+"""What came of it all, from the brokers' logs alone. Pure: records and samples in, counts out."""
+
+from bisect import bisect_right
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import accumulate, pairwise
+from typing import NamedTuple
+
+from chaos.watch import Sample
+from streamrec.build import Recommender
+from streamrec.core.deadletters import PREFIX as DLQ
+from streamrec.core.errors import InvalidRecord
+from streamrec.core.intake import read_event, read_item
+from streamrec.core.pipeline import recommendation_id
+from streamrec.core.types import Explanation, Recommendation, Session
+from streamrec.core.wire import EVENT_TYPES, decode, format_of
+from streamrec.eventlog.records import LogRecord
+from streamrec.replay.audit import Audit, audit
+
+Place = tuple[str, int, int]  # topic, partition, offset
+NEVER = 1 << 62
+
+
+class Verdict(NamedTuple):
+    """Counts beside those of the audit. All but the last two must be 0; those two tell what repeats look like."""
+
+    gaps: int  # offsets within a partition that hold no record
+    unkept: int  # records that the brokers confirmed to the producer and do not have
+    committed_ahead: int  # records that were committed before what they ask for was in the logs
+    stale: int  # users whose last recommendation is not for their newest session
+    repeats_of_another_model: int  # recommendations sent again after a bundle swap, by the new model
+    out_of_order: int  # recommendations that came after a later one of their user
+
+
+class Wait(NamedTuple):
+    """When an event was written to its topic, how long its user waited (both in milliseconds), and in which partition."""
+
+    written: int
+    waited: int
+    partition: int
+
+
+def judge(records: Sequence[LogRecord], samples: Sequence[Sample], confirmed: Iterable[Place]) -> Verdict:
+    """Args:
+    records: what all topics hold, each partition in the order of its offsets.
+    samples: what was committed, and how far the topics went afterwards, at some moments.
+    confirmed: where the brokers said that they had put the load's records.
+    """
+    by_topic: dict[str, list[LogRecord]] = defaultdict(list)
+    for record in records:
+        by_topic[record.topic].append(record)
+    places = {(record.topic, record.partition, record.offset) for record in records}
+    sessions = [decode(Session, record.value) for record in by_topic["sessions"]]
+    made = [decode(Recommendation, record.value, format_of(record.headers)) for record in by_topic["recommendations"]]
+    stale, out_of_order = _order(sessions, made)
+    first: dict[str, str] = {}
+    others = sum(first.setdefault(each.recommendation_id, each.versions.model) != each.versions.model for each in made)
+    return Verdict(
+        gaps=_gaps(records),
+        unkept=sum(place not in places for place in confirmed),
+        committed_ahead=_committed_ahead(by_topic, sessions, made, samples),
+        stale=stale,
+        repeats_of_another_model=others,
+        out_of_order=out_of_order,
+    )
+
+
+def held_against_replay(records: Sequence[LogRecord], recommenders: Sequence[Recommender], partitions: int) -> Audit:
+    """The audit, with a recommender for each bundle that served."""
+    return audit(records, recommenders[0], partitions, others=recommenders[1:])
+
+
+def waits(records: Sequence[LogRecord]) -> list[Wait]:
+    """How long the user of each event waited: for its first recommendation, or for one that covers it where that came earlier."""
+    written: dict[Place, int] = {}
+    answered: dict[str, int] = {}
+    sessions = []
+    for record in records:
+        if record.topic in EVENT_TYPES:
+            written[_place(record)] = record.timestamp
+        elif record.topic == "recommendations":
+            made = decode(Recommendation, record.value, format_of(record.headers))
+            answered.setdefault(made.recommendation_id, record.timestamp)
+        elif record.topic == "sessions":
+            sessions.append(decode(Session, record.value))
+    first: dict[str, int] = {}  # by user, of this session's recommendation and those of later ones
+    waited: dict[Place, Wait] = {}
+    for session in reversed(sessions):
+        at = answered.get(recommendation_id(session.trigger), NEVER)
+        first[session.user_id] = min(at, first.get(session.user_id, NEVER))
+        place = session.trigger.topic, session.trigger.partition, session.trigger.offset
+        if place in written and first[session.user_id] < NEVER:
+            waited[place] = Wait(written[place], first[session.user_id] - written[place], place[1])
+    return sorted(waited.values())
+
+
+def _gaps(records: Sequence[LogRecord]) -> int:
+    last: dict[tuple[str, int], int] = {}
+    missing = 0
+    for record in records:
+        missing += record.offset - last.get((record.topic, record.partition), -1) - 1
+        last[record.topic, record.partition] = record.offset
+    return missing
+
+
+def _order(sessions: Sequence[Session], made: Sequence[Recommendation]) -> tuple[int, int]:
+    """Users whose last recommendation is not for their newest session; first recommendations that come after a later one."""
+    rank: dict[str, int] = {}  # of each recommendation that is due, among its user's
+    newest: dict[str, str] = {}
+    counted: dict[str, int] = defaultdict(int)
+    for session in sessions:
+        name = recommendation_id(session.trigger)
+        if name not in rank:
+            counted[session.user_id] += 1
+            rank[name] = counted[session.user_id]
+            newest[session.user_id] = name
+    highest: dict[str, int] = defaultdict(int)
+    last: dict[str, str] = {}
+    out_of_order = 0
+    seen: set[str] = set()
+    for each in made:
+        at = rank.get(each.recommendation_id, 0)
+        out_of_order += at < highest[each.user_id] and each.recommendation_id not in seen
+        seen.add(each.recommendation_id)
+        highest[each.user_id] = max(highest[each.user_id], at)
+        last[each.user_id] = each.recommendation_id
+    return sum(last.get(user) != name for user, name in newest.items()), out_of_order
+
+
+def _committed_ahead(
+    by_topic: Mapping[str, Sequence[LogRecord]],
+    sessions: Sequence[Session],
+    made: Sequence[Recommendation],
+    samples: Sequence[Sample],
+) -> int:
+    """Records below a committed offset whose output stood, at that moment, not in the logs yet.
+
+    An output stands in the partition number of its input. For each input the first offset at which it is satisfied; then, per
+    partition, how far the outputs must reach for everything up to an offset to be: a running maximum. A session may also be
+    committed because a newer one of its user, which is not, will be answered in its place.
+    """
+    of_user: dict[tuple[int, bytes | None], list[int]] = defaultdict(list)
+    users: dict[tuple[int, int], list[int]] = {}  # (partition, offset) of a session: the offsets of all of its user's
+    for record in by_topic["sessions"]:
+        of_user[record.partition, record.key].append(record.offset)
+        users[record.partition, record.offset] = of_user[record.partition, record.key]
+
+    def superseded(topic: str, partition: int, offset: int, sample: Sample) -> bool:
+        if topic != "sessions":
+            return False
+        offsets = users[partition, offset]
+        start = bisect_right(offsets, sample.committed.get((topic, partition), 0) - 1)
+        return start < bisect_right(offsets, sample.ends[topic, partition] - 1)
+
+    dead = {_origin(record): record.offset for record in reversed(by_topic["dead-letters"])}
+    satisfied: dict[Place, tuple[str, int]] = {}  # by which topic's offset
+    satisfied |= _of_events(by_topic, sessions)
+    satisfied |= _of_sessions(by_topic, sessions, made)
+    explained: dict[str, int] = {}
+    for record in by_topic["explanations"]:
+        explained.setdefault(decode(Explanation, record.value, format_of(record.headers)).recommendation_id, record.offset)
+    for record, each in zip(by_topic["recommendations"], made, strict=True):
+        satisfied[_place(record)] = "explanations", explained.get(each.recommendation_id, NEVER)
+    needs: dict[tuple[str, int, str], list[tuple[int, int]]] = defaultdict(list)  # (input topic, partition, output topic)
+    for topic in ("clicks", "listens", "items", "sessions", "recommendations"):
+        for record in by_topic[topic]:
+            place = _place(record)
+            if place in dead:
+                needs[topic, record.partition, "dead-letters"].append((record.offset, dead[place]))
+            elif place in satisfied:
+                output, offset = satisfied[place]
+                needs[topic, record.partition, output].append((record.offset, offset))
+            elif topic != "items":
+                needs[topic, record.partition, "sessions"].append((record.offset, NEVER))
+            elif not _readable_item(record):
+                needs[topic, record.partition, "dead-letters"].append((record.offset, NEVER))
+    ahead = set()
+    for (topic, partition, output), pairs in needs.items():
+        offsets = [offset for offset, _ in pairs]
+        reach = list(accumulate((need for _, need in pairs), max))
+        for sample in samples:
+            done = bisect_right(offsets, sample.committed.get((topic, partition), 0) - 1)
+            if done and reach[done - 1] >= sample.ends[output, partition]:
+                end = sample.ends[output, partition]
+                ahead |= {
+                    (topic, partition, offset)
+                    for offset, need in pairs[:done]
+                    if need >= end and not superseded(topic, partition, offset, sample)
+                }
+    return len(ahead)
+
+
+def _of_events(by_topic: Mapping[str, Sequence[LogRecord]], sessions: Sequence[Session]) -> dict[Place, tuple[str, int]]:
+    """Where the first session stands that has taken in an event."""
+    reaches: dict[tuple[str, str], list[tuple[int, int]]] = defaultdict(list)  # (user, source): (applied, offset in sessions)
+    for record, session in zip(by_topic["sessions"], sessions, strict=True):
+        for source, applied in session.applied.items():
+            found = reaches[session.user_id, source]
+            if not found or applied > found[-1][0]:
+                found.append((applied, record.offset))
+    satisfied = {}
+    for topic in EVENT_TYPES:
+        for record in by_topic[topic]:
+            try:
+                user = read_event(topic, record.value, record.headers).user_id
+            except InvalidRecord:
+                continue
+            found = reaches[user, topic]
+            place = bisect_right(found, (record.offset - 1, NEVER))
+            satisfied[_place(record)] = "sessions", found[place][1] if place < len(found) else NEVER
+    return satisfied
+
+
+def _of_sessions(
+    by_topic: Mapping[str, Sequence[LogRecord]], sessions: Sequence[Session], made: Sequence[Recommendation]
+) -> dict[Place, tuple[str, int]]:
+    """Where the first recommendation stands for a session, or for a later one of its user."""
+    first: dict[str, int] = {}
+    for record, each in zip(by_topic["recommendations"], made, strict=True):
+        first.setdefault(each.recommendation_id, record.offset)
+    satisfied = {}
+    best: dict[str, int] = {}  # by user, over this session and later ones
+    for record, session in zip(reversed(by_topic["sessions"]), reversed(sessions), strict=True):
+        own = first.get(recommendation_id(session.trigger), NEVER)
+        best[session.user_id] = min(best.get(session.user_id, NEVER), own)
+        satisfied[_place(record)] = "recommendations", best[session.user_id]
+    return satisfied
+
+
+def _readable_item(record: LogRecord) -> bool:
+    try:
+        read_item(record.key, record.value, record.headers)
+    except InvalidRecord:
+        return False
+    return True
+
+
+def _origin(record: LogRecord) -> Place:
+    headers = dict(record.headers)
+    topic, partition, offset = ((headers[DLQ + name] or b"").decode() for name in ("topic", "partition", "offset"))
+    return topic, int(partition), int(offset)
+
+
+def _place(record: LogRecord) -> Place:
+    return record.topic, record.partition, record.offset
+
+
+def longest_waits(waited: Sequence[Wait], moments: Sequence[int]) -> list[int]:
+    """For each moment the longest wait among the events written between it and the next one; milliseconds, in order."""
+    longest = []
+    for start, end in pairwise([*moments, NEVER]):
+        among = waited[bisect_right(waited, (start, -1, -1)) : bisect_right(waited, (end, -1, -1))]
+        longest.append(max((each.waited for each in among), default=0))
+    return longest

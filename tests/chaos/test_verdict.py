@@ -1,0 +1,146 @@
+"""The verdict: on a small log each count is 0, and not 0 any more when its fault is planted."""
+
+import pytest
+
+from chaos.verdict import judge, longest_waits, waits
+from chaos.watch import Sample
+from streamrec.core.pipeline import recommendation_id
+from streamrec.core.session import Position
+from streamrec.core.types import Explanation, Recommendation, Trigger, Versions
+from streamrec.core.wire import encode
+from streamrec.eventlog.records import LogRecord
+from tests.make import NOW, event, record, session
+
+TOPICS = ("clicks", "listens", "items", "sessions", "recommendations", "explanations", "dead-letters")
+
+
+def slate(offset: int, model: str = "m") -> Recommendation:
+    trigger = Trigger(topic="listens", partition=0, offset=offset, event_id=f"a@{NOW + offset}")
+    return Recommendation(
+        schema_version=1,
+        recommendation_id=recommendation_id(trigger),
+        user_id="anna",
+        trigger=trigger,
+        occurred_at=NOW,
+        versions=Versions(model=model, catalogue=0, rules="r", runtime="t"),
+        history=("a",),
+        items=(),
+        source="gptrec",
+        dropped={},
+    )
+
+
+def at(topic: str, offset: int, value: bytes, timestamp: int = NOW) -> LogRecord:
+    return LogRecord(topic, 0, offset, timestamp, b"anna", value)
+
+
+def log() -> list[LogRecord]:
+    """Three listens of Anna, and everything that came of them."""
+    records = []
+    for offset in range(3):
+        records.append(record(event("a", NOW + offset), Position("listens", 0, offset, NOW + 1000 * offset)))
+        made = slate(offset)
+        held = session("a", trigger=made.trigger, applied={"listens": offset})
+        told = Explanation(schema_version=1, recommendation_id=made.recommendation_id, user_id="anna", items=())
+        records.append(at("sessions", offset, encode(held)))
+        records.append(at("recommendations", offset, encode(made), NOW + 1000 * offset + 40 * (offset + 1)))
+        records.append(at("explanations", offset, encode(told)))
+    return records
+
+
+def sample(ends: int = 3, **committed: int) -> Sample:
+    return Sample(0.0, {(topic, 0): offset for topic, offset in committed.items()}, {(topic, 0): ends for topic in TOPICS})
+
+
+ALL_DONE = sample(listens=3, sessions=3, recommendations=3)
+
+
+def without(topic: str, offset: int) -> list[LogRecord]:
+    return [each for each in log() if (each.topic, each.offset) != (topic, offset)]
+
+
+def renumbered(records: list[LogRecord], topic: str) -> list[LogRecord]:
+    offsets = iter(range(len(records)))
+    return [each._replace(offset=next(offsets)) if each.topic == topic else each for each in records]
+
+
+def test_all_is_well_where_nothing_went_wrong() -> None:
+    confirmed = {("listens", 0, offset) for offset in range(3)}
+    assert not any(judge(log(), [ALL_DONE, sample(0), sample(1, listens=1)], confirmed))
+
+
+@pytest.mark.parametrize("topic", ["listens", "sessions", "recommendations", "explanations"])
+def test_an_offset_without_a_record_is_a_gap(topic: str) -> None:
+    assert judge(without(topic, 1), [], []).gaps == 1
+
+
+def test_a_record_that_was_confirmed_and_is_not_there() -> None:
+    assert judge(log(), [], [("listens", 0, 7)]).unkept == 1
+
+
+@pytest.mark.parametrize(
+    ("ends", "committed", "ahead"),
+    [
+        (2, {"listens": 3}, 1),  # the third session was not there yet
+        (2, {"listens": 2}, 0),
+        (1, {"sessions": 3}, 2),
+        (0, {"recommendations": 2}, 2),
+        (0, {"listens": 0, "sessions": 0}, 0),
+    ],
+)
+def test_what_was_committed_before_its_output_stood_in_the_log(ends: int, committed: dict[str, int], ahead: int) -> None:
+    assert judge(log(), [sample(ends, **committed)], []).committed_ahead == ahead
+
+
+@pytest.mark.parametrize(("topic", "input_topic"), [("sessions", "listens"), ("explanations", "recommendations")])
+def test_what_was_committed_and_never_came(topic: str, input_topic: str) -> None:
+    records = renumbered(without(topic, 2), topic)
+    assert judge(records, [sample(**{input_topic: 2})], []).committed_ahead == 0
+    assert judge(records, [sample(**{input_topic: 3})], []).committed_ahead == 1
+
+
+def test_a_session_is_done_when_a_later_one_of_its_user_is() -> None:
+    records = renumbered(without("recommendations", 1), "recommendations")
+    assert judge(records, [sample(sessions=3)], []).committed_ahead == 0
+    assert judge(records, [sample(1, sessions=2)], []).committed_ahead == 1
+
+
+def test_a_session_may_be_committed_while_a_later_one_of_its_user_waits() -> None:
+    ends = sample(1).ends | {("sessions", 0): 3}
+    assert judge(log(), [Sample(0.0, {("sessions", 0): 2}, ends)], []).committed_ahead == 0
+    assert judge(log(), [Sample(0.0, {("sessions", 0): 3}, ends)], []).committed_ahead == 2
+
+
+def test_an_unreadable_event_is_done_when_its_dead_letter_is_there() -> None:
+    poison = at("listens", 3, b"\xc1")
+    headers = tuple(
+        (f"streamrec.dlq.{name}", value) for name, value in (("topic", b"listens"), ("partition", b"0"), ("offset", b"3"))
+    )
+    letter = at("dead-letters", 0, b"\xc1")._replace(headers=headers)
+    assert judge([*log(), poison, letter], [sample(listens=4)], []).committed_ahead == 0
+    assert judge([*log(), poison, letter], [sample(0, listens=4)], []).committed_ahead == 4
+    assert judge([*log(), poison], [sample(listens=4)], []).committed_ahead == 1
+
+
+def test_a_user_whose_last_recommendation_is_an_old_one() -> None:
+    late = at("recommendations", 3, encode(slate(1)))
+    assert judge([*log(), late], [], []).stale == 1
+    assert judge([*log(), late, at("recommendations", 4, encode(slate(2)))], [], []).stale == 0
+
+
+def test_a_first_recommendation_that_comes_after_a_later_one() -> None:
+    records = renumbered(without("recommendations", 1), "recommendations")
+    late = [at("recommendations", 2, encode(slate(1))), at("recommendations", 3, encode(slate(2)))]
+    found = judge([*records, *late], [], [])
+    assert (found.out_of_order, found.stale) == (1, 0)
+
+
+def test_a_repeat_by_another_model_is_told() -> None:
+    assert judge([*log(), at("recommendations", 3, encode(slate(2, "other")))], [], []).repeats_of_another_model == 1
+
+
+def test_a_wait_is_from_the_event_to_its_first_recommendation_or_one_that_covers_it() -> None:
+    repeat = at("recommendations", 3, encode(slate(0)), NOW + 99_000)
+    assert [each.waited for each in waits([*log(), repeat])] == [40, 80, 120]
+    assert [each.waited for each in waits(renumbered(without("recommendations", 1), "recommendations"))] == [40, 1120, 120]
+    assert longest_waits(waits(log()), [NOW - 5, NOW + 1500, NOW + 9000]) == [80, 120, 0]
