@@ -100,7 +100,7 @@ def _block(graph: _Graph, state: str, layer: int, weights: Mapping[str, NDArray[
     mixed = graph.add("Reshape", graph.add("Transpose", mixed, perm=[0, 2, 1, 3]), graph.ints(0, 0, dim))
     state = graph.add("Add", state, _linear_of(graph, mixed, f"{prefix}.attn.c_proj", weights))
     wide = _linear_of(graph, _norm(graph, state, f"{prefix}.ln_2", weights), f"{prefix}.mlp.c_fc", weights)
-    wide = graph.add("Gelu", wide, approximate="tanh")
+    wide = graph.add("Gelu", wide)
     return graph.add("Add", state, _linear_of(graph, wide, f"{prefix}.mlp.c_proj", weights))
 
 
