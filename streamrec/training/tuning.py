@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from transformers import DynamicCache
 
+from streamrec.core.errors import UserError
 from streamrec.serving.nextk import jaccard, tag_table
 from streamrec.training.lessons import Lessons
 from streamrec.training.network import Network
@@ -74,14 +75,21 @@ def common_tags(tags: Sequence[Sequence[str]]) -> list[list[int]]:
 def tune(
     network: Network, tags: Sequence[Sequence[int]], lessons: Lessons, steps: int, seed: int, progress: Callable[[int, float], None]
 ) -> SlateWriter:
-    """Learns for ``steps`` steps; ``progress`` is told each step and what its slates earned."""
+    """Learns for ``steps`` steps; ``progress`` is told each step and what its slates earned.
+
+    Raises:
+        UserError: there are too few items for a slate after a history.
+    """
+    most = min(network.gpt2.config.n_positions, len(tags) - SLATE)  # in a history: something must be left to write
+    if most < 1:
+        raise UserError(f"--mode next-k: {len(tags)} items are too few to tune slates of {SLATE}; choose --tune 0")
     torch.manual_seed(seed)
     random = np.random.default_rng([seed, 1])
     writer = SlateWriter(network, tags)
     optimizer = torch.optim.AdamW(writer.parameters(), lr=RATE, weight_decay=0.0)
     places = np.flatnonzero(lessons.users[1:] == lessons.users[:-1]) + 1
     for step in range(steps):
-        histories = [_before(lessons, place, network.gpt2.config.n_positions) for place in random.choice(places, HISTORIES)]
+        histories = [_before(lessons, place, most) for place in random.choice(places, HISTORIES)]
         dial = torch.rand(HISTORIES, 1)
         earned = _write(network, writer, histories, dial)
         optimizer.zero_grad()
@@ -93,8 +101,8 @@ def tune(
     return writer.eval().requires_grad_(False)
 
 
-def _before(lessons: Lessons, place: int, context: int) -> NDArray[np.int64]:
-    since = max(place - context, 0)
+def _before(lessons: Lessons, place: int, most: int) -> NDArray[np.int64]:
+    since = max(place - most, 0)
     before: NDArray[np.int64] = lessons.items[since:place][lessons.users[since:place] == lessons.users[place]]
     return before
 

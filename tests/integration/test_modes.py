@@ -264,3 +264,20 @@ def test_sub_tokens_are_not_continued_with_new_items(dataset: Dataset, tmp_path:
     train(dataset, tmp_path / "a", steps=1, mode="svd", dim=16, heads=2, context=12, values=16)
     with pytest.raises(UserError, match="--continue: sub-tokens"):
         train(dataset, tmp_path / "b", steps=1, continues=tmp_path / "a")
+
+
+@pytest.mark.parametrize("mode", get_args(Mode))
+def test_a_catalogue_of_two_or_twelve_items_trains_or_says_why_not(mode: Mode, tmp_path: Path) -> None:
+    options = {"steps": 2, "mode": mode, "dim": 16, "heads": 2, "context": 12, "values": 4}
+    for size in (2, 12):
+        folder = tmp_path / str(size)
+        folder.mkdir()
+        lines = [f"u{user},i{(user + step) % size},{step},click" for step in range(2 * size) for user in range(3)]
+        (folder / "events.csv").write_text("user_id,item_id,timestamp,event_type\n" + "\n".join(lines) + "\n")
+        (folder / "items.csv").write_text("item_id\n")
+        data = read_dataset(folder)
+        if mode == "next-k" and size == 2:
+            with pytest.raises(UserError, match="2 items are too few to tune slates of 10; choose --tune 0"):
+                train(data, folder / "tuned", tuning=1, **options)
+        made = train(data, folder / "bundle", tuning=0 if size == 2 else 2, **options)
+        assert load_bundle(made.bundle).generator().propose([["i0"]], 5)[0].source == "gptrec"
