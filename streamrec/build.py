@@ -35,7 +35,7 @@ def build_recommender(settings: Settings) -> Recommender:
     """
     bundle = load_bundle(settings.bundle or DEMO_BUNDLE)
     versions = Versions(model=bundle.version, catalogue=0, rules=rules_version(settings), runtime=runtime_name())
-    generator = Ladder(bundle.rungs(settings.inference_threads))
+    generator = Ladder(bundle.rungs(settings.inference_threads, settings.slate_rules))
     pipeline = Pipeline(generator, bundle.scorer(), bundle.transitions, settings.slate_rules, versions)
     return Recommender(pipeline, Catalogue(bundle.items), settings.session_rules, versions)
 

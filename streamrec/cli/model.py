@@ -14,6 +14,7 @@ from rich.table import Table
 
 from streamrec.cli.output import people, print_json, progress_bar
 from streamrec.core.errors import UserError
+from streamrec.core.pipeline import SlateRules
 
 
 class Holdout(StrEnum):
@@ -22,6 +23,14 @@ class Holdout(StrEnum):
     NONE = "none"
     LEAVE_ONE_OUT = "leave-one-out"
     TIME_SPLIT = "time-split"
+
+
+class Mode(StrEnum):
+    """How a slate is made: by rank, item by item, or from sub-tokens."""
+
+    TOP_K = "top-k"
+    NEXT_K = "next-k"
+    SVD = "svd"
 
 
 class Protocol(StrEnum):
@@ -53,7 +62,10 @@ def train(
             "--continue", help="A bundle to go on from: what DATA has newer than it is learned, new items join, its shape is kept."
         ),
     ] = None,
+    mode: Annotated[Mode, typer.Option(help="How the model is asked: docs/modes.md compares them.")] = Mode.TOP_K,
     dim: Annotated[int, typer.Option(min=8, help="Width of the model.")] = 128,
+    values: Annotated[int, typer.Option(min=2, help="With --mode svd: values of each of an item's four sub-tokens.")] = 512,
+    tune: Annotated[int, typer.Option(min=0, help="With --mode next-k: steps that teach it to write slates.")] = 300,
     as_json: AsJson = False,
 ) -> None:
     """Train a bundle: the GPTRec model, the transitions, and the relevance scorer's weights."""
@@ -83,6 +95,9 @@ def train(
             holdout=holdout.value,
             dim=dim,
             continues=base,
+            mode=mode.value,
+            values=values,
+            tuning=tune,
             spent=time.process_time() - started,
             progress=show,
         )
@@ -106,6 +121,9 @@ def evaluate(
         typer.Option(help="The bundle must have been trained with the same --holdout; for prequential with time-split."),
     ] = Protocol.LEAVE_ONE_OUT,
     shuffle: Annotated[bool, typer.Option("--shuffle", help="Also test whether the order of the data tells anything.")] = False,
+    diversity: Annotated[
+        float, typer.Option(min=0, max=1, help="Of slates, where the bundle is tuned Next-K; 0: accuracy alone.")
+    ] = SlateRules().diversity,
     as_json: AsJson = False,
 ) -> None:
     """Ask a bundle what its training did not see: every item ranked, seen ones left out, ties counted against it."""
@@ -122,6 +140,7 @@ def evaluate(
             dataset,
             protocol.value,
             shuffle=shuffle,
+            rules=SlateRules(diversity=diversity),
             progress=lambda done, targets: progress.update(bar, completed=done, total=targets),
         )
     as_dict: dict[str, Any] = msgspec.to_builtins(report)

@@ -31,6 +31,7 @@ class SlateRules(Struct, frozen=True, kw_only=True):
     least: int = 3  # slots that are filled even below the scorer's threshold
     candidates: int = 100  # judged for each slate, besides what the user has seen
     repeats: Literal["never", "next-session"] = "never"
+    diversity: float = 0.5  # 0 to 1: the dial of a generator that writes slates (Next-K), and only of that
 
 
 class Pipeline:

@@ -16,7 +16,7 @@ from streamrec.evaluation.protocols import Holdout, Split, split
 from streamrec.evaluation.shuffle import ShuffleReport, shuffle_test
 from streamrec.evaluation.slates import Slate, SlateScorer, slates, vocabulary_index
 from streamrec.eventlog.dataset import Dataset
-from streamrec.serving.bundle import Bundle
+from streamrec.serving.bundle import USUAL, Bundle
 from streamrec.serving.counting import count_interactions
 from streamrec.serving.topk import best
 
@@ -64,6 +64,7 @@ def evaluate(
     *,
     shuffle: bool = False,
     threads: int = 1,
+    rules: SlateRules = USUAL,
     progress: Progress = lambda done, targets: None,
 ) -> Report:
     """Runs the protocol.
@@ -74,6 +75,9 @@ def evaluate(
     - Targets that the user has had before are skipped and counted. ``seen_items_included`` has them, and excludes nothing.
     - ``prequential`` asks in the order of time, and whatever counts learns each interaction once it was asked for; the
       weights of generator and scorer stay, EASE and item-kNN too.
+
+    Args:
+        rules: of which a generator that writes slates takes its dial; ten items are asked for in any case.
 
     Raises:
         UserError: the bundle was trained on a target, or there is nothing to ask.
@@ -86,7 +90,7 @@ def evaluate(
     _refuse_trained_on(bundle, dataset, parts, HOLDOUT[protocol])
     trained_on = parts.counted & (parts.occurred_at <= bundle.manifest.data.last)
     fitted, left_out = baselines(parts, trained_on, dataset)
-    asked = _Question(bundle, dataset, parts, trained_on, parts.test, True, threads)
+    asked = _Question(bundle, dataset, parts, trained_on, parts.test, True, threads, rules)
     everything = asked._replace(positions=parts.asked, exclude_seen=False)
     online = protocol == "prequential"
 
@@ -166,6 +170,7 @@ class _Question(NamedTuple):
     positions: NDArray[np.int64]
     exclude_seen: bool
     threads: int
+    rules: SlateRules = USUAL
 
 
 def _tallies(
@@ -205,7 +210,7 @@ def _served(asked: _Question, learning: Learning | None = None) -> Iterator[_Ans
     scorer: SlateScorer = learning.scorer if learning else bundle.scorer()
     popularity = learning.popularity if learning else bundle.popularity
     made = slates(
-        bundle.generator(asked.threads),
+        bundle.generator(asked.threads, asked.rules),
         scorer,
         popularity,
         asked.parts,

@@ -68,7 +68,9 @@ def slates(
         asked = positions[first : first + AT_ONCE]
         histories = [model_items(split.history(position), to_vocabulary) for position in asked]
         known = [place for place, history in enumerate(histories) if history]
-        answers = dict(zip(known, generator.log_probs([histories[place] for place in known]), strict=True)) if known else {}
+        had = [_had(items[split.start[place] : place], split.memory) if exclude_seen else [] for place in asked]
+        made = generator.log_probs([histories[place] for place in known], [had[place] for place in known]) if known else ()
+        answers = dict(zip(known, made, strict=True))
         for place, (position, history) in enumerate(zip(asked.tolist(), histories, strict=True)):
             log_probs = answers[place] if place in answers else np.log(popularity)
             past = items[split.start[position] : position]
@@ -82,6 +84,11 @@ def slates(
             proposed = ranked[unseen[ranked]]
             features = scorer.features(history, proposed, log_probs[proposed])
             yield Slate(position, int(items[position]), log_probs, unseen, proposed, features)
+
+
+def _had(past: NDArray[np.int64], memory: int | None) -> list[int]:
+    kept = past if memory is None else past[-memory:]
+    return [index for index in kept.tolist() if index >= 0]
 
 
 def model_items(history: NDArray[np.int32], to_vocabulary: NDArray[np.int64]) -> list[int]:

@@ -26,11 +26,14 @@ from safetensors import SafetensorError
 from safetensors import numpy as safetensors
 
 from streamrec.core.errors import UserError
+from streamrec.core.pipeline import SlateRules
 from streamrec.core.types import Item
 from streamrec.serving.counting import TransitionCounts
 from streamrec.serving.gptrec import GPTRec
+from streamrec.serving.nextk import NextK
 from streamrec.serving.popularity import Popularity
 from streamrec.serving.relevance import AdditiveScorer, ScorerWeights
+from streamrec.serving.subtokens import SubTokens
 from streamrec.serving.transitions import Transitions
 from streamrec.serving.vocabulary import Vocabulary
 
@@ -41,6 +44,7 @@ _COUNTS = {  # numpy's kinds
     **dict.fromkeys(("followers", "times", "direct"), "u"),
     **dict.fromkeys(("shares", "popularity"), "f"),
 }
+USUAL = SlateRules()  # where nobody has set any
 FILES = ("weights.safetensors", "model.onnx", "vocabulary.json", "items.jsonl.gz", "counts.safetensors", "scorer.json")
 
 
@@ -61,6 +65,9 @@ class DataRange(msgspec.Struct, frozen=True, kw_only=True):
     last: int
 
 
+Mode = Literal["top-k", "next-k", "svd"]
+
+
 class ModelShape(msgspec.Struct, frozen=True, kw_only=True):
     """What the network is like."""
 
@@ -69,6 +76,7 @@ class ModelShape(msgspec.Struct, frozen=True, kw_only=True):
     heads: int
     context: int  # how many of a history's last items it sees
     dropout: float
+    mode: Mode = "top-k"
 
 
 class Manifest(msgspec.Struct, frozen=True, kw_only=True):
@@ -113,15 +121,30 @@ class Bundle:
         """The content's hash, which records name as ``versions.model``."""
         return self.manifest.version
 
-    def generator(self, threads: int = 1) -> GPTRec:
-        return GPTRec(self.onnx, self.vocabulary, self.manifest.model.context, threads)
+    def generator(self, threads: int = 1, rules: SlateRules = USUAL) -> GPTRec:
+        return new_generator(self.onnx, self.vocabulary, self.manifest.model, threads, rules)
 
-    def rungs(self, threads: int = 1) -> tuple[GPTRec, Transitions, Popularity]:
+    def rungs(self, threads: int = 1, rules: SlateRules = USUAL) -> tuple[GPTRec, Transitions, Popularity]:
         """The generators from best to simplest, for core.generate.Ladder."""
-        return self.generator(threads), self.transitions, Popularity(self.vocabulary, self.popularity)
+        return self.generator(threads, rules), self.transitions, Popularity(self.vocabulary, self.popularity)
 
     def scorer(self) -> AdditiveScorer:
         return AdditiveScorer(self.vocabulary, self.transitions, self.popularity, self.scorer_weights)
+
+
+def new_generator(
+    onnx: bytes,
+    vocabulary: Vocabulary,
+    model: ModelShape,
+    threads: int,
+    rules: SlateRules,
+) -> GPTRec:
+    """What asks the graph as its mode wants to be asked."""
+    if model.mode == "next-k":
+        return NextK(onnx, vocabulary, model.context, threads, slate=rules.slate_size, diversity=rules.diversity)
+    if model.mode == "svd":
+        return SubTokens(onnx, vocabulary, model.context, threads)
+    return GPTRec(onnx, vocabulary, model.context, threads)
 
 
 def load_bundle(path: Path) -> Bundle:

@@ -44,7 +44,7 @@ class GPTRec:
         except _ERRORS as error:
             raise UserError(f"model.onnx: onnxruntime {onnxruntime.__version__} cannot load it: {_one_line(error)}") from None
         self._vocabulary = vocabulary
-        self._context = context
+        self.context = context
 
     def propose(self, histories: Sequence[Sequence[str]], count: int) -> list[Proposal]:
         """For each history up to ``count`` candidates, best first, ties by item id; none where no item of it is known.
@@ -61,31 +61,44 @@ class GPTRec:
                 proposals[place] = self._best(log_probs, count)
         return proposals
 
-    def log_probs(self, histories: Sequence[Sequence[int]]) -> NDArray[np.float32]:
-        """The log-probability of each item of the vocabulary as the next one; a row for each history, none of them empty."""
-        recent = [history[-self._context :] for history in histories]
-        padded = np.array([min(-(-len(history) // STRIDE) * STRIDE, self._context) for history in recent])
+    def log_probs(self, histories: Sequence[Sequence[int]], had: Sequence[Sequence[int]] | None = None) -> NDArray[np.float32]:
+        """The log-probability of each item of the vocabulary as the next one; a row for each history, none of them empty.
+
+        Args:
+            had: what each user has had, where that is more than the history. A slate that is written item by item never holds
+                it; to an order of all items it makes no difference.
+        """
+        had = had or histories
+        recent = [history[-self.context :] for history in histories]
+        padded = np.array([min(-(-len(history) // STRIDE) * STRIDE, self.context) for history in recent])
         answers = np.empty((len(recent), len(self._vocabulary)), np.float32)
         for steps in np.unique(padded).tolist():
-            places = np.flatnonzero(padded == steps)
-            answers[places] = self._run([recent[place] for place in places], steps)
+            places = np.flatnonzero(padded == steps).tolist()
+            answers[places] = self._run([recent[place] for place in places], steps, [had[place] for place in places])
         return answers
 
-    def _run(self, histories: Sequence[Sequence[int]], steps: int) -> NDArray[np.float32]:
+    def _run(self, histories: Sequence[Sequence[int]], steps: int, had: Sequence[Sequence[int]]) -> NDArray[np.float32]:
         items = np.zeros((len(histories), steps), np.int64)
         for row, history in zip(items, histories, strict=True):
             row[: len(history)] = history
         lengths = np.array([len(history) for history in histories], np.int64)
         try:
-            log_probs: NDArray[np.float32] = self._session.run(None, {"items": items, "lengths": lengths})[0]
+            return self._answer(items, lengths, had)
         except _ERRORS as error:
             raise GeneratorFailed(f"onnxruntime: {_one_line(error)}") from None
+
+    def _answer(self, items: NDArray[np.int64], lengths: NDArray[np.int64], had: Sequence[Sequence[int]]) -> NDArray[np.float32]:
+        """The log-probabilities after each row's first ``lengths`` items; the rest of a row is padding. -inf: never."""
+        log_probs: NDArray[np.float32] = self._session.run(None, {"items": items, "lengths": lengths})[0]
         return log_probs
 
     def _best(self, log_probs: NDArray[np.float32], count: int) -> Proposal:
-        if not np.isfinite(log_probs).all():
-            raise GeneratorFailed("the model gave a log-probability that is not a finite number")
-        chosen = best(log_probs, count)
+        possible = log_probs != -np.inf
+        if not np.isfinite(log_probs[possible]).all():
+            raise GeneratorFailed("the model gave a log-probability that is not a number")
+        if not possible.any():
+            return Proposal(SOURCE, ())
+        chosen = best(log_probs, min(count, int(possible.sum())))
         values = log_probs[chosen]
         ids = self._vocabulary.item_ids
         return Proposal(

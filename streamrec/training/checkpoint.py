@@ -10,6 +10,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from streamrec.core.errors import UserError
+from streamrec.serving.bundle import Mode
 
 FILE = "checkpoint.safetensors"
 Precision = Literal["bf16", "fp32"]
@@ -30,6 +31,9 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     dropout: float
     sampled: bool  # the softmax, not full
     continues: str | None  # the version of the bundle that it goes on from
+    mode: Mode
+    values: int  # of a sub-token, in mode svd
+    tune: int  # steps after the others, in mode next-k
     steps: int
 
 

@@ -41,7 +41,8 @@ class Base:
 def read_base(path: Path) -> Base:
     """The bundle in folder ``path``; raises UserError where there is none, or it is damaged."""
     bundle = load_bundle(path)
-    return Base(bundle, load_file(path / "weights.safetensors"))
+    weights = load_file(path / "weights.safetensors")
+    return Base(bundle, {name: tensor for name, tensor in weights.items() if not name.startswith("slate.")})
 
 
 def refuse_learned(base: Base, parts: Split, sha256: str, holdout: str) -> None:

@@ -32,15 +32,17 @@ class Worth(Struct, frozen=True):
     fitted: float
 
 
-def fit(slates: Slates) -> ScorerWeights:
+def fit(slates: Slates, *, keep_order: bool = False) -> ScorerWeights:
     """The weights under which the item that came next most probably wins its slate, and what a score then means.
 
-    Where they do not rank better than the generator does, its order stays, and is only calibrated.
+    Where they do not rank better than the generator does, its order stays, and is only calibrated; so too with ``keep_order``,
+    where it is more than a ranking.
     """
     if (slates.hit >= 0).sum() < LEAST_SLATES:
         return UNFITTED
     worth = measure(slates)
-    found = listwise(slates) if worth.fitted > worth.generator else UNFITTED.of_features
+    better = worth.fitted > worth.generator and not keep_order
+    found = listwise(slates) if better else UNFITTED.of_features
     weights = replace(UNFITTED, **dict(zip(FEATURES, found.tolist(), strict=True)))
     scores = slates.features @ weights.of_features
     slope, intercept = calibrate(scores.ravel(), _outcomes(slates).ravel())

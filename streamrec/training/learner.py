@@ -2,6 +2,7 @@
 
 import copy
 import math
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -11,14 +12,15 @@ from torch import Tensor
 from streamrec.serving.counting import recent_popularity
 from streamrec.training.batches import Batch
 from streamrec.training.checkpoint import Plan, Precision
-from streamrec.training.continued import Base, take_over
+from streamrec.training.continued import Base
 from streamrec.training.lessons import Lessons
-from streamrec.training.network import FullSoftmax, Network
+from streamrec.training.modes import new_network
+from streamrec.training.network import FullSoftmax, Network, Softmax
 from streamrec.training.sampled import sampled_softmax
-from streamrec.training.start import start_embeddings
 
 WEIGHT_DECAY = 0.01
 CLIP = 1.0  # of the gradient's norm
+CHECKED_AT_ONCE = 256  # targets
 GENTLE = 0.2  # of a step is taken by what a continued bundle knows
 AVERAGE = 0.99  # of the weights that are served: what each step keeps of the average
 
@@ -34,20 +36,10 @@ class Learner:
 
     def __init__(self, lessons: Lessons, plan: Plan, base: Base | None = None) -> None:
         torch.manual_seed(plan.seed)
-        size = len(lessons.vocabulary)
-        self.network = Network(
-            size, dim=plan.dim, layers=plan.layers, heads=plan.heads, context=plan.context, dropout=plan.dropout
-        ).train()
-        shares = torch.from_numpy(recent_popularity(lessons.items, size, half_life=math.inf)).float()
-        if base is not None:
-            take_over(self.network, base, lessons.vocabulary, lessons.users, lessons.items)
-        else:
-            random = torch.Generator().manual_seed(plan.seed)
-            with torch.no_grad():
-                self.network.embeddings.copy_(start_embeddings(lessons.users, lessons.items, size, plan.dim, random))
-                self.network.bias.copy_(shares.log())
+        shares = torch.from_numpy(recent_popularity(lessons.items, len(lessons.vocabulary), half_life=math.inf)).float()
+        self.network = new_network(lessons, plan, shares, base).train()
         self._known = torch.from_numpy(base.places_in(lessons.vocabulary)) if base else None
-        self._shares = shares if plan.sampled else None
+        self._softmax: Softmax = partial(sampled_softmax, shares=shares) if plan.sampled else FullSoftmax.apply
         self._precision = {"bf16": torch.bfloat16, "fp32": torch.float32}[plan.precision]
         self._optimizer = torch.optim.AdamW(self.network.parameters(), betas=(0.9, 0.98), weight_decay=WEIGHT_DECAY, fused=True)
         self.averaged = copy.deepcopy(self.network).eval().requires_grad_(False)
@@ -58,12 +50,7 @@ class Learner:
         """One step; gives the batch's loss."""
         # The dropout of each step has its own seed: a training that was taken up drops what an uninterrupted one drops.
         torch.manual_seed(int(np.random.SeedSequence([self._seed, step]).generate_state(1)[0]))
-        targets = torch.from_numpy(batch.targets).flatten()
-        asked = targets >= 0
-        with torch.autocast("cpu", self._precision, enabled=self._precision != torch.float32):
-            states = self.network(torch.from_numpy(batch.items)).flatten(0, 1)[asked].to(self._precision)
-        given = states, self.network.embeddings, self.network.bias, targets[asked]
-        loss: Tensor = FullSoftmax.apply(*given) if self._shares is None else sampled_softmax(*given, self._shares)
+        loss = self.network.loss(torch.from_numpy(batch.items), torch.from_numpy(batch.targets), self._precision, self._softmax)
         self._optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(self.network.parameters(), CLIP)
@@ -97,8 +84,8 @@ class Learner:
     def validate(self, lessons: Lessons) -> float:
         """NDCG@10 of the average; what the user has had is left out, ties count against it."""
         gains = []
-        for first in range(0, len(lessons.targets), 64):
-            histories = lessons.histories[first : first + 64]
+        for first in range(0, min(len(lessons.targets), self.averaged.checked), CHECKED_AT_ONCE):
+            histories = lessons.histories[first : first + CHECKED_AT_ONCE]
             lengths = torch.tensor([len(history) for history in histories])
             items = torch.zeros(len(histories), int(lengths.max()), dtype=torch.int64)
             for row, history in zip(items, histories, strict=True):

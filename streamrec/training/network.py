@@ -1,10 +1,13 @@
 """The network: transformers' GPT-2 over item tokens, its output tied to the item embeddings. It knows no data and no loop."""
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from transformers import GPT2Config, GPT2Model
+
+Softmax = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
 
 
 class Network(nn.Module):
@@ -13,6 +16,8 @@ class Network(nn.Module):
     Args:
         items: the size of the vocabulary.
     """
+
+    checked = 1000  # validation targets that are worth their time
 
     def __init__(self, items: int, *, dim: int, layers: int, heads: int, context: int, dropout: float) -> None:
         super().__init__()
@@ -42,16 +47,39 @@ class Network(nn.Module):
         weight: Tensor = self.gpt2.wte.weight
         return weight
 
+    @torch.no_grad()
+    def start(self, vectors: Tensor, popularity: Tensor) -> None:
+        """Begins with a vector and a share of the interactions for each item, instead of noise."""
+        self.embeddings.copy_(vectors)
+        self.bias.copy_(popularity.log())
+
     def forward(self, items: Tensor) -> Tensor:
         """The state after each position; padding on the right needs no mask, because no position sees what comes later."""
         states: Tensor = self.gpt2(input_ids=items).last_hidden_state
         return states
+
+    def loss(self, items: Tensor, targets: Tensor, precision: torch.dtype, softmax: Softmax) -> Tensor:
+        """Mean cross-entropy of the targets, -1 where there is none; both (batch, steps).
+
+        Args:
+            precision: of the matrix products.
+            softmax: from states, embeddings, bias and targets to the loss.
+        """
+        targets = targets.flatten()
+        asked = targets >= 0
+        with torch.autocast("cpu", precision, enabled=precision != torch.float32):
+            states = self(items).flatten(0, 1)[asked].to(precision)
+        return softmax(states, self.embeddings, self.bias, targets[asked])
 
     def log_probs(self, items: Tensor, lengths: Tensor) -> Tensor:
         """What comes after the last of each row's ``lengths`` items."""
         last = (lengths - 1)[:, None, None].expand(-1, 1, self.embeddings.shape[1])
         state = self(items).gather(1, last).squeeze(1)
         return torch.log_softmax(state @ self.embeddings.T + self.bias, dim=-1)
+
+    def chances(self, history: Tensor, items: Tensor) -> Tensor:
+        """The log-probability of each of ``items`` after one ``history``."""
+        return self.log_probs(history[None], torch.tensor([len(history)]))[0, items]
 
 
 class Dropout(nn.Module):

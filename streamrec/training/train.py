@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 from itertools import islice
 from pathlib import Path
+from typing import get_args
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -13,7 +14,7 @@ from msgspec.structs import replace
 from streamrec.core.errors import UserError
 from streamrec.evaluation.protocols import Holdout, split
 from streamrec.eventlog.dataset import Dataset
-from streamrec.serving.bundle import Manifest
+from streamrec.serving.bundle import Manifest, Mode
 from streamrec.serving.counting import KEEP
 
 try:
@@ -26,11 +27,12 @@ except ImportError as error:
 from streamrec.training import checkpoint
 from streamrec.training.batches import batches
 from streamrec.training.checkpoint import Checkpoint, Plan
-from streamrec.training.continued import read_base, refuse_learned
+from streamrec.training.continued import Base, read_base, refuse_learned
 from streamrec.training.finish import refuse_foreign, write_bundle
 from streamrec.training.learner import Learner, fastest_precision
 from streamrec.training.lessons import Lessons, make_lessons
 from streamrec.training.sampled import LARGE
+from streamrec.training.tuning import common_tags, tune
 
 LEARNING_RATE = 2e-3
 WARM_UP = 100  # steps, or a tenth of all where these are fewer
@@ -38,11 +40,15 @@ CHECKS = 10  # validations in a training; the best of the averaged weights is ke
 SAVE_EVERY = 100  # steps
 WARM_UP_TRIALS = 3  # are slower: memory is asked for
 TRIALS = 12  # that tell how many steps the minutes are good for
+TUNING_TRIALS = 3
 MARGIN = 0.95  # of the minutes are planned
 
 
 class Progress(Struct, frozen=True, kw_only=True):
-    """After each step. ``ndcg`` is the newest validation's NDCG@10 (the generator alone), None before the first."""
+    """After each step. ``ndcg`` is the newest validation's NDCG@10 (the generator alone), None before the first.
+
+    In tuning ``loss`` is what slates are expected to earn, negative.
+    """
 
     step: int
     steps: int
@@ -74,6 +80,9 @@ def train(
     context: int = 100,
     dropout: float = 0.1,
     sampled: bool | None = None,
+    mode: Mode = "top-k",
+    values: int = 512,
+    tuning: int = 300,
     keep: int = KEEP,
     threads: int = 1,
     continues: Path | None = None,
@@ -90,6 +99,9 @@ def train(
         minutes: CPU minutes of the process, from load to export: they are made into steps by a short trial.
         steps: instead of minutes.
         sampled: whether the softmax is over a sample of the items; where None, it is if there are more than `LARGE`.
+        mode: what the model is to be asked; see training.modes.
+        values: of a sub-token, in mode svd: four times as many embeddings stand for all items.
+        tuning: steps that teach the network to write slates, in mode next-k; 0 leaves it as it is.
         continues: a bundle to go on from, whose shape is taken over; what the data has newer than it is learned.
         keep: followers that are kept for each item in the bundle's transitions.
         spent: CPU seconds that loading took; they count.
@@ -101,6 +113,10 @@ def train(
     base = read_base(continues) if continues else None
     if base is not None:
         shape = base.bundle.manifest.model
+        if mode == "svd" or shape.mode == "svd":
+            raise UserError(
+                "--continue: sub-tokens are cut for one catalogue, new items have none; train with --mode svd from scratch"
+            )
         dim, layers, heads, context, dropout = shape.dim, shape.layers, shape.heads, shape.context, shape.dropout
     plan = Plan(
         data=dataset.sha256,
@@ -115,6 +131,9 @@ def train(
         dropout=dropout,
         sampled=bool(sampled),
         continues=base.bundle.version if base else None,
+        mode=mode,
+        values=values if mode == "svd" else 0,
+        tune=tuning if mode == "next-k" else 0,
         steps=steps or 0,
     )
     _check(plan, minutes, steps)
@@ -125,6 +144,7 @@ def train(
         refuse_learned(base, parts, dataset.sha256, holdout)
     lessons = make_lessons(dataset, parts, context, seed, base)
     plan = replace(plan, sampled=len(lessons.vocabulary) > LARGE if sampled is None else sampled)
+    tags = _tags(dataset, lessons, base)
     partial = out.with_name(out.name + ".partial")
     learner = Learner(lessons, plan, base)
     stood = _taken_up(partial, plan)
@@ -132,7 +152,7 @@ def train(
         learner.restore(stood.tensors)
     else:
         if minutes is not None:
-            plan = replace(plan, steps=_affordable_steps(learner, lessons, plan, 60 * minutes * MARGIN, started))
+            plan = replace(plan, steps=_affordable_steps(learner, lessons, tags, plan, 60 * minutes * MARGIN, started))
         stood = Checkpoint(plan, 0, learner.tensors(), best_ndcg=-1.0)
         checkpoint.save(partial, stood)
     plan, step, best_ndcg = stood.plan, stood.step, stood.best_ndcg
@@ -152,8 +172,22 @@ def train(
         left = (time.perf_counter() - clock) / (step - stood.step) * (plan.steps - step)
         progress(Progress(step=step, steps=plan.steps, loss=loss, ndcg=ndcg, seconds_left=left))
 
-    manifest = write_bundle(learner.best, dataset, parts, lessons, plan, keep, partial, out, base)
+    writer, tuned = None, time.perf_counter()
+    if plan.tune:
+
+        def told(step: int, earned: float) -> None:
+            left = (time.perf_counter() - tuned) / step * (plan.tune - step)
+            all_steps = plan.steps + plan.tune
+            progress(Progress(step=plan.steps + step, steps=all_steps, loss=-earned, ndcg=ndcg, seconds_left=left))
+
+        writer = tune(learner.best, tags, lessons, plan.tune, seed, told)
+    manifest = write_bundle(learner.best, dataset, parts, lessons, plan, keep, partial, out, base, writer)
     return Trained(bundle=out, manifest=manifest, resumed_at=stood.step, cpu_minutes=(time.process_time() - started) / 60)
+
+
+def _tags(dataset: Dataset, lessons: Lessons, base: Base | None) -> list[list[int]]:
+    items = {**base.bundle.items, **dataset.items} if base else dataset.items
+    return common_tags([items[item_id].tags for item_id in lessons.vocabulary.item_ids])
 
 
 def learning_rate(step: int, steps: int) -> float:
@@ -162,7 +196,7 @@ def learning_rate(step: int, steps: int) -> float:
     return LEARNING_RATE * min(1.0, (step + 1) / warm_up) * 0.5 * (1 + math.cos(math.pi * step / steps))
 
 
-def _affordable_steps(learner: Learner, lessons: Lessons, plan: Plan, seconds: float, started: float) -> int:
+def _affordable_steps(learner: Learner, lessons: Lessons, tags: list[list[int]], plan: Plan, seconds: float, started: float) -> int:
     """How many steps the CPU seconds since ``started`` are good for, by trying some on a copy."""
     trial = copy.deepcopy(learner)
     tried = batches(lessons.users, lessons.items, plan.context, plan.seed)
@@ -176,7 +210,11 @@ def _affordable_steps(learner: Learner, lessons: Lessons, plan: Plan, seconds: f
     if lessons.targets:
         trial.validate(lessons)
     check = time.process_time() - begun
-    left = seconds - (time.process_time() - started) - CHECKS * check - lessons.seconds_to_finish
+    begun = time.process_time()
+    if plan.tune:
+        tune(trial.averaged, tags, lessons, TUNING_TRIALS, plan.seed, lambda step, earned: None)
+    tuning = (time.process_time() - begun) / TUNING_TRIALS * plan.tune
+    left = seconds - (time.process_time() - started) - CHECKS * check - tuning - lessons.seconds_to_finish
     return max(1, int(left / each))
 
 
@@ -199,9 +237,14 @@ def _check(plan: Plan, minutes: float | None, steps: int | None) -> None:
     if minutes is not None and not 0 < minutes < math.inf:
         raise UserError(f"--minutes {minutes}: must be more than 0")
     least = {"steps": 1 if steps is not None else 0, "threads": 1, "seed": 0, "dim": 1, "layers": 1, "heads": 1, "context": 2}
+    least["tune"] = 0
     for name, low in least.items():
         if getattr(plan, name) < low:
             raise UserError(f"--{name} {getattr(plan, name)}: must be at least {low}")
+    if plan.mode not in get_args(Mode):
+        raise UserError(f"--mode {plan.mode}: choose {', '.join(get_args(Mode))}")
+    if plan.mode == "svd" and plan.values < 2:
+        raise UserError(f"--values {plan.values}: must be at least 2")
     if plan.dim % plan.heads:
         raise UserError(f"--dim {plan.dim}: must be a multiple of --heads {plan.heads}")
     if not 0 <= plan.dropout < 1:
