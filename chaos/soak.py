@@ -7,6 +7,7 @@ What is possible is measured first: a worker drains a flood.
 import time
 from contextlib import ExitStack
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Annotated, NamedTuple
 
 import typer
@@ -15,7 +16,7 @@ from rich.table import Table
 from chaos.deployment import await_ready
 from chaos.fleet import Fleet
 from chaos.load import Load, check, sendings
-from chaos.run import PREFIX, new_folder
+from chaos.run import PREFIX
 from chaos.watch import Watch
 from streamrec.admin.contracts import load_contracts
 from streamrec.admin.dump import read_topics
@@ -95,7 +96,7 @@ def _run(minutes: float, share: float, seed: int) -> Soaked:
         apply(settings)
         dataset = read_dataset(DATA)
         send_items(dataset, settings)
-        fleet = Fleet(settings, new_folder(), "together", ("streamrec",), people.print)
+        fleet = Fleet(settings, Path(running.enter_context(TemporaryDirectory())), "together", ("streamrec",), people.print)
         running.callback(fleet.close)
         watch = Watch(settings)
         watch.start()

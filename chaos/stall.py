@@ -8,7 +8,9 @@ import signal
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
+from pathlib import Path
 from random import Random
+from tempfile import TemporaryDirectory
 from typing import Annotated, Any
 
 import typer
@@ -18,7 +20,7 @@ from msgspec.structs import replace
 from chaos.deployment import await_ready
 from chaos.fleet import Fleet
 from chaos.load import Load, Sending
-from chaos.run import PREFIX, new_folder
+from chaos.run import PREFIX
 from chaos.verdict import Wait, waits
 from chaos.watch import Watch
 from streamrec.admin.dump import read_topics
@@ -50,7 +52,7 @@ def stall(
         apply(settings)
         dataset = read_dataset(DATA)
         send_items(dataset, settings)
-        fleet = Fleet(settings, new_folder(), "apart", ("streamrec",), people.print)
+        fleet = Fleet(settings, Path(running.enter_context(TemporaryDirectory())), "apart", ("streamrec",), people.print)
         running.callback(fleet.close)
         watch = Watch(settings)
         watch.start()
