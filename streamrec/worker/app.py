@@ -11,6 +11,7 @@ from faust.auth import SASLCredentials, SSLCredentials
 
 import streamrec.worker.lenient  # noqa: F401  (mends aiokafka where it is imported)
 from streamrec.core.errors import UserError
+from streamrec.worker.awake import Awake
 from streamrec.worker.consumer import Transport
 from streamrec.worker.mend import TableManager
 from streamrec.worker.reader import Connection, servers
@@ -58,6 +59,11 @@ def refuse_pickle(app: faust.App) -> None:
 
 class MendedApp(App):
     """The app with our consumer and our recovery. Only what `Acks` confirms is committed: a plain agent commits nothing."""
+
+    async def on_first_start(self) -> None:
+        await super().on_first_start()
+        self.awake = Awake(self.conf.broker_session_timeout - self.conf.broker_heartbeat_interval)
+        self.awake.start()
 
     def _new_transport(self) -> Any:
         return Transport(self.conf.broker_consumer, self)

@@ -111,7 +111,23 @@ class Consumer(driver.Consumer):
         await self.commit_and_end_transactions()
 
 
+class Producer(driver.Producer):
+    """Sends nothing more once the worker was frozen for too long: see `Awake`."""
+
+    def _new_producer(self, transactional_id: str | None = None) -> Any:
+        producer = super()._new_producer(transactional_id)
+        send = producer._sender._send_produce_req
+
+        async def send_if_awake(node_id: int, batches: Any) -> Any:
+            cast(Any, self.app).awake.check()
+            return await send(node_id, batches)
+
+        producer._sender._send_produce_req = send_if_awake
+        return producer
+
+
 class Transport(driver.Transport):
-    """Faust's Kafka transport with the mended consumer."""
+    """Faust's Kafka transport with the mended consumer and producer."""
 
     Consumer = Consumer
+    Producer = Producer

@@ -1,0 +1,50 @@
+"""A worker that is frozen for longer than its session timeout, and then goes on."""
+
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from streamrec.localkafka import LocalKafka
+from tests.integration.stand import Stand, open_stand, wait_until
+
+SESSION_TIMEOUT = 10
+
+
+@pytest.fixture
+def stand(kafka: LocalKafka, topic_prefix: str, tmp_path: Path) -> Iterator[Stand]:
+    with open_stand(kafka, topic_prefix, tmp_path) as stand:
+        stand.make("in", "out")
+        stand.make("table", cleanup_policy="compact")
+        yield stand
+
+
+@pytest.mark.parametrize("mended", [True, False])
+def test_a_worker_that_slept_sends_nothing_that_others_have_done(stand: Stand, mended: bool) -> None:
+    sleeper = stand.start(work_seconds=0.01, mended=mended)
+    sleeper.says("Worker ready")
+    stand.send(range(1000))
+    wait_until(lambda: len(stand.outputs()) > 20, "some outputs")
+    sleeper.process.send_signal(signal.SIGSTOP)
+    stand.start(mended=mended)
+    wait_until(lambda: not stand.lost(range(1000)), "the other one to do the rest")
+    done = len(stand.outputs())
+    sleeper.process.send_signal(signal.SIGCONT)
+    if mended:
+        assert sleeper.ended() == 1
+        assert "frozen for too long" in sleeper.log
+    time.sleep(2)
+    assert (len(stand.outputs()) == done) is mended
+
+
+def test_a_short_sleep_is_no_reason_to_end(stand: Stand) -> None:
+    worker = stand.start()
+    worker.says("Worker ready")
+    worker.process.send_signal(signal.SIGSTOP)
+    time.sleep(SESSION_TIMEOUT / 4)
+    worker.process.send_signal(signal.SIGCONT)
+    stand.send(range(20))
+    stand.await_outputs(range(20))
+    assert worker.terminate() == 0
