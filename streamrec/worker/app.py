@@ -17,6 +17,8 @@ from streamrec.worker.mend import TableManager
 from streamrec.worker.reader import Connection, servers
 from streamrec.worker.record import Headers
 
+FETCH_BYTES = 65_536  # of a partition at a time; a larger record still comes
+
 
 class App(faust.App):
     """Faust's app, which can be told to stop for good, and makes no folder for tables that are kept in memory."""
@@ -104,6 +106,8 @@ def make_app(
         broker_rebalance_timeout=session_timeout,
         broker_request_timeout=max(30.0, session_timeout),
         consumer_auto_offset_reset="earliest",
+        # what is fetched of one partition is worked off before the next: of Faust's 1 MB a backlog's others would wait for minutes
+        consumer_max_fetch_size=FETCH_BYTES,
         processing_guarantee="at_least_once",
         producer_acks=-1,
         producer_linger=linger_ms / 1000,

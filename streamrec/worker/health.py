@@ -19,13 +19,17 @@ class Health:
 
     Args:
         intakes: of the apps that run.
-        patience: seconds that a record may lie in its topic or wait for its acknowledgement while nothing moves.
+        patience: seconds that a record may lie in its topic while nothing of its app moves, or wait for its acknowledgement. While
+            the app works off a backlog in other partitions, a partition's turn may take SLOW times as long.
     """
+
+    SLOW = 5
 
     def __init__(self, intakes: Sequence[Intake], patience: float = 60.0) -> None:
         self._intakes = intakes
         self._patience = patience
-        self._late_since: dict[TopicPartition, tuple[int, float]] = {}  # (the offset that is due, since when)
+        self._late_since: dict[str, dict[TopicPartition, tuple[int, float]]] = {}  # by app: (the offset that is due, since when)
+        self._moved_at: dict[str, float] = {}  # by app, when anything of it moved last
 
     async def not_ready(self) -> list[str]:
         """Why the process is not ready, by app; empty when every app has its assignment and its tables."""
@@ -51,24 +55,31 @@ class Health:
                 reasons.append(f"{oldest.record} has waited {now - oldest.taken_at:.0f} s for its outputs")
             if intake.app.crashed or intake.app.failure:
                 reasons.append(f"{intake.app.conf.id}: failed")
-        for partition, (due, since) in self._late_since.items():
-            if now - since > self._patience:
-                reasons.append(f"{partition.topic}[{partition.partition}]@{due} has not been delivered for {now - since:.0f} s")
+        for app, late in self._late_since.items():
+            for at, (due, since) in late.items():
+                idle = now - max(since, self._moved_at[app])
+                if idle > self._patience or now - since > self._patience * self.SLOW:
+                    reasons.append(f"{at.topic}[{at.partition}]@{due} has not been delivered for {now - since:.0f} s")
         return reasons
 
     async def watch(self) -> None:
         """Compares what lies in the topics with what was delivered, until cancelled."""
         while True:
             await asyncio.sleep(self._patience / 6)
-            late: dict[TopicPartition, int] = {}
             for intake in self._intakes:
+                app = intake.app.conf.id
                 try:
-                    late |= await asyncio.wait_for(self._late(intake), self._patience)
+                    self._look(app, await asyncio.wait_for(self._late(intake), self._patience), monotonic())
                 except (KafkaError, OSError, TimeoutError) as error:
-                    log.warning("cannot see how far the topics go", app=intake.app.conf.id, error=repr(error))
-            now = monotonic()
-            before = self._late_since
-            self._late_since = {at: before[at] if before.get(at, (None,))[0] == due else (due, now) for at, due in late.items()}
+                    log.warning("cannot see how far the topics go", app=app, error=repr(error))
+                    self._look(app, {}, monotonic())
+
+    def _look(self, app: str, late: dict[TopicPartition, int], now: float) -> None:
+        """Keeps since when each partition has been late at the same offset, and when this last changed for any of the app's."""
+        before = self._late_since.get(app, {})
+        if late != {at: due for at, (due, _) in before.items()}:
+            self._moved_at[app] = now
+        self._late_since[app] = {at: before[at] if before.get(at, (None,))[0] == due else (due, now) for at, due in late.items()}
 
     async def _late(self, intake: Intake) -> dict[TopicPartition, int]:
         app = intake.app
