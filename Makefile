@@ -31,6 +31,7 @@ bench: .venv/.all  ## latency and cost, beside their limits
 bench-accuracy: .venv/.all .venv-peers/.done  ## accuracy for the CPU minutes, beside RecTools' models (--data, --minutes, --seeds)
 	@$(BIN)/python -m benchmarks.accuracy $(ARGS)
 
+
 chaos: .venv/.all  ## everything going wrong on three real brokers; nothing may be lost or wrong
 	@$(BIN)/python -m chaos $(ARGS)
 

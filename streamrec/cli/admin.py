@@ -104,7 +104,10 @@ def erase(
 def show_settings() -> None:
     """Show every setting: its variable, its value here, what it means."""
     values = load_settings()
-    table = Table("variable", "value", "meaning", title="settings: environment, or the TOML file that STREAMREC_SETTINGS names")
+    table = Table(title="settings: environment, or the TOML file that STREAMREC_SETTINGS names")
+    table.add_column("variable", no_wrap=True)
+    table.add_column("value", overflow="fold")
+    table.add_column("meaning")
     for name, field in Settings.model_fields.items():
         table.add_row(PREFIX + name.upper(), str(getattr(values, name)), field.description or "")
     people.print(table)

@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from streamrec.cli.output import people, print_json, progress_bar
+from streamrec.cli.output import PIPE_WIDTH, people, print_json, progress_bar
 from streamrec.cli.stream import Broker
 from streamrec.core.errors import UserError
 from streamrec.settings import load_settings
@@ -53,7 +53,7 @@ def list_letters(
         table.add_row(
             *(escape(_plain(cell)) for cell in (*cells, f"{len(letter.record.value or b''):,}", died, letter.origin.detail))
         )
-    Console(width=None if sys.stdout.isatty() else 200).print(table)
+    Console(width=None if sys.stdout.isatty() else PIPE_WIDTH).print(table)
     people.print(f"{len(found)} dead letters" + (f", the newest {limit} shown" if len(found) > limit else ""))
 
 

@@ -64,7 +64,8 @@ def _print_summary(summary: dict[str, Any]) -> None:
     latency = summary["event_to_recommendation_ms"]
     people.print(
         f"[bold]{summary['events_in']} events in, {summary['recommendations_out']} recommendations and "
-        f"{summary['explanations_out']} explanations out, {summary['dead_letters']} dead letters[/]"
+        f"{summary['explanations_out']} explanations out, {summary['dead_letters']} dead letters, "
+        f"{summary['superseded']} superseded by a newer event of the same user, {summary['unanswered']} unanswered[/]"
     )
     if latency["p50"] is not None:
         people.print(f"event to recommendation: p50 {latency['p50']} ms, p95 {latency['p95']} ms, p99 {latency['p99']} ms")

@@ -16,6 +16,8 @@ from streamrec.cli.output import people, print_json, progress_bar
 from streamrec.core.errors import UserError
 from streamrec.core.pipeline import SlateRules
 
+FEW_TARGETS = 100  # an interval over fewer spans anything
+
 
 class Holdout(StrEnum):
     """What training may not see; see `evaluate`."""
@@ -76,6 +78,7 @@ def train(
     from streamrec.eventlog.dataset import read_dataset
 
     dataset = read_dataset(data)  # before torch is imported, which takes seconds: a broken file is told at once
+    people.print(f"training on {len(dataset)} events of {data}")
     from streamrec.training.train import Progress
     from streamrec.training.train import train as learn
 
@@ -177,8 +180,13 @@ def _print_report(report: dict[str, Any]) -> None:
         beyond.add_row(name, *(_figure(metrics[each]) for each in ("coverage", "diversity", "novelty", "popularity_bias")))
     people.print(
         f"[bold]{report['protocol']}[/]: {report['targets']} targets of {report['users']} users, all {report['items']} items "
-        f"ranked, seen items excluded (with them, {other['targets']} targets: last column), skipped: {report['skipped']}"
+        f"ranked, seen items excluded (with them, {other['targets']} targets: last column)"
     )
+    for reason, count in report["skipped"].items():
+        if count:
+            people.print(f"skipped: {count} {reason.replace('_', ' ')}")
+    if report["targets"] < FEW_TARGETS:
+        people.print(f"[bold]{report['targets']} targets are too few to say anything[/]; another protocol may ask more")
     people.print(accuracy)
     people.print(beyond)
     for name, reason in report["baselines_left_out"].items():

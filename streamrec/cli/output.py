@@ -13,7 +13,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from streamrec.settings import Settings
 
-people = Console(stderr=True)
+PIPE_WIDTH = 160  # of tables where there is no terminal: nothing is cut
+
+people = Console(stderr=True, width=None if sys.stderr.isatty() else PIPE_WIDTH)
 
 
 def print_json(result: dict[str, Any]) -> None:

@@ -120,6 +120,7 @@ class Demo:
                 self._worker.check()
         finally:
             self._stop.set()
+            self._say("no more events; waiting for what is under way")
             producer.join()
             give_up_at = time.monotonic() + DRAIN_SECONDS
             while not self._is_drained() and time.monotonic() < give_up_at:
