@@ -17,7 +17,9 @@ from streamrec.worker.mend import TableManager
 from streamrec.worker.reader import Connection, servers
 from streamrec.worker.record import Headers
 
-FETCH_BYTES = 65_536  # of a partition at a time; a larger record still comes
+# Of a partition at a time; a larger record still comes. What is fetched of one partition is worked off before the next: with
+# Faust's 1 MB, a backlog's other partitions would wait for minutes.
+FETCH_BYTES = 65_536
 
 
 class App(faust.App):
@@ -94,7 +96,7 @@ def make_app(
         delivery_timeout: seconds after which a record that Kafka does not take is refused (Faust waits 20 minutes).
         mended: False gives Faust as released, to see what the mends are for.
     """
-    options: dict[str, Any] = {"TableManager": TableManager} if mended else {}
+    options: dict[str, Any] = {"TableManager": TableManager, "consumer_max_fetch_size": FETCH_BYTES} if mended else {}
     app = (MendedApp if mended else App)(
         app_id,
         broker=[f"kafka://{quote(server, safe=':[]')}" for server in servers(connection)],
@@ -106,8 +108,6 @@ def make_app(
         broker_rebalance_timeout=session_timeout,
         broker_request_timeout=max(30.0, session_timeout),
         consumer_auto_offset_reset="earliest",
-        # what is fetched of one partition is worked off before the next: of Faust's 1 MB a backlog's others would wait for minutes
-        consumer_max_fetch_size=FETCH_BYTES,
         processing_guarantee="at_least_once",
         producer_acks=-1,
         producer_linger=linger_ms / 1000,
