@@ -17,7 +17,7 @@ log = structlog.get_logger(__name__)
 
 
 class Awake:
-    """Looks at the clock, in its own thread and before each request of the producer: whoever comes first after a sleep sees it.
+    """Looks at the clock, in its own thread and before each write of the producer: whoever comes first after a sleep sees it.
 
     Args:
         limit: seconds; less than the session timeout by a heartbeat's interval, for so long ago may the last one have been.

@@ -23,7 +23,7 @@ lost anything is the sentinel's question.
 """
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from time import monotonic
 from typing import Any, cast
 
@@ -112,18 +112,30 @@ class Consumer(driver.Consumer):
 
 
 class Producer(driver.Producer):
-    """Sends nothing more once the worker was frozen for too long: see `Awake`."""
+    """Writes nothing more to a broker once the worker was frozen for too long: see `Awake`.
+
+    Looked at in the connection's last step: a freeze between an earlier look and the write would let one more request out.
+    """
 
     def _new_producer(self, transactional_id: str | None = None) -> Any:
         producer = super()._new_producer(transactional_id)
-        send = producer._sender._send_produce_req
+        connect = producer.client._get_conn
 
-        async def send_if_awake(node_id: int, batches: Any) -> Any:
-            cast(Any, self.app).awake.check()
-            return await send(node_id, batches)
+        async def connect_guarded(*args: Any, **options: Any) -> Any:
+            connection = await connect(*args, **options)
+            if connection is not None:  # setdefault: it may be guarded already
+                vars(connection._writer).setdefault("write", self._if_awake(connection._writer.write))
+            return connection
 
-        producer._sender._send_produce_req = send_if_awake
+        producer.client._get_conn = connect_guarded
         return producer
+
+    def _if_awake(self, write: Callable[[bytes], None]) -> Callable[[bytes], None]:
+        def write_if_awake(data: bytes) -> None:
+            cast(Any, self.app).awake.check()
+            write(data)
+
+        return write_if_awake
 
 
 class Transport(driver.Transport):

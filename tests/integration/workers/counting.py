@@ -9,10 +9,15 @@ import asyncio
 import json
 import logging
 import os
+import signal
 import sys
 from collections.abc import AsyncIterator
 from functools import partial
+from itertools import count as count_from
 from typing import Any
+
+from aiokafka.conn import AIOKafkaConnection
+from aiokafka.protocol.produce import ProduceRequest
 
 from streamrec.worker.acks import Delivery
 from streamrec.worker.app import make_app, send
@@ -28,6 +33,7 @@ DEFAULTS = {
     "in_order": True,  # False: acknowledged when their outputs are confirmed, whatever is before them
     "awaited": ["output", "table"],  # deliveries that an event waits for
     "hold": None,  # this id is never done
+    "freeze_at": None,  # the process stops itself (SIGSTOP) when this many produce requests are about to be written
     "raise_at": None,  # at this id the agent raises
     "credulous": False,  # True: whatever the changelog holds is taken for newer
     "drain_timeout": 5.0,
@@ -87,6 +93,17 @@ if not options["in_order"]:
             intake.acks._acknowledge(delivery.record.message)
 
     intake.acks._settle = acknowledge_alone  # type: ignore[method-assign]
+
+if options["freeze_at"]:
+
+    def send_frozen(connection: Any, request: Any, **more: Any) -> Any:
+        if isinstance(request, ProduceRequest) and next(produced) == options["freeze_at"]:
+            os.kill(os.getpid(), signal.SIGSTOP)
+        return send_request(connection, request, **more)
+
+    produced = count_from(1)
+    send_request = AIOKafkaConnection.send
+    AIOKafkaConnection.send = send_frozen
 
 if options["slow_seek"]:
 
