@@ -13,7 +13,8 @@ from msgspec.structs import replace
 
 from streamrec.admin.client import connect_producer
 from streamrec.core.errors import UserError
-from streamrec.core.types import Event
+from streamrec.core.intake import ERASURES
+from streamrec.core.types import Erasure, Event
 from streamrec.core.wire import encode
 from streamrec.demo.live import TOPIC_OF
 from streamrec.eventlog.dataset import Dataset
@@ -29,6 +30,8 @@ SHARES = {  # of the records; the rest is as it should be
     "oversized": 0.001,
     "skewed clock": 0.02,
     "item changed": 0.005,
+    "misrouted": 0.003,
+    "erasure": 0.002,
 }
 POISON = (b"", b"\xc1", b'{"schema_version": 1}', None)
 SKEWS = (-30 * MINUTE, 3 * MINUTE, 60 * MINUTE, 10 * 365 * 24 * 60 * MINUTE)
@@ -36,18 +39,20 @@ REMEMBERED = 200  # events of which one may be repeated
 
 
 class Sending(NamedTuple):
-    """A record to send. ``what`` is a key of SHARES, or "event"."""
+    """A record to send, to its key's partition unless another is named. ``what`` is a key of SHARES, or "event"."""
 
     topic: str
     key: bytes
     value: bytes | None
     what: str
+    partition: int | None = None
 
 
-def sendings(seed: int, dataset: Dataset, users: int, started_at: int, rate: float) -> Iterator[Sending]:
+def sendings(seed: int, dataset: Dataset, users: int, partitions: int, started_at: int, rate: float) -> Iterator[Sending]:
     """Records without end; some users come more often than others.
 
     Args:
+        partitions: of a topic of events.
         started_at: when the first event happens, in milliseconds UTC.
         rate: events a second, by their own clock.
     """
@@ -76,6 +81,19 @@ def sendings(seed: int, dataset: Dataset, users: int, started_at: int, rate: flo
                 event = replace(event, occurred_at=event.occurred_at - random.randint(1, 20 * MINUTE))
             case "skewed clock":
                 event = replace(event, occurred_at=event.occurred_at + random.choice(SKEWS))
+            case "misrouted":
+                yield Sending(topic, event.user_id.encode(), encode(event), what, random.randrange(partitions))
+                continue
+            case "erasure":
+                erasure = Erasure(
+                    schema_version=1,
+                    event_id=event.event_id,
+                    event_type="erase",
+                    user_id=event.user_id,
+                    occurred_at=event.occurred_at,
+                )
+                yield Sending(ERASURES, event.user_id.encode(), encode(erasure), what)
+                continue
             case "poison":
                 yield Sending(topic, event.user_id.encode(), random.choice(POISON), what)
                 continue
@@ -147,7 +165,7 @@ class Load(threading.Thread):
     def _send(self, producer: object, record: Sending) -> None:
         topic = self._settings.topic_prefix + record.topic
         with suppress(KafkaError):  # no metadata for a minute: all brokers are away
-            future = producer.send(topic, key=record.key, value=record.value)  # type: ignore[attr-defined]
+            future = producer.send(topic, key=record.key, value=record.value, partition=record.partition)  # type: ignore[attr-defined]
             self.sent[record.what] += 1
             future.add_callback(lambda at: self.confirmed.add((record.topic, at.partition, at.offset)))
             future.add_errback(self._refused)

@@ -28,7 +28,7 @@ from streamrec.eventlog.dataset import read_dataset
 from streamrec.eventlog.records import LogRecord
 from streamrec.localkafka import LocalKafka
 from streamrec.replay.audit import Audit
-from streamrec.settings import load_settings
+from streamrec.settings import Settings, load_settings
 
 NODES = 3
 PREFIX = "chaos-"
@@ -115,7 +115,8 @@ def _start(plan: Plan, folder: Path, running: ExitStack, say: Say) -> tuple[Depl
     watch = Watch(settings)
     watch.start()
     running.callback(watch.stop)
-    load = Load(sendings(plan.seed, dataset, plan.users, time.time_ns() // 1_000_000, plan.rate), settings, plan.rate)
+    records = sendings(plan.seed, dataset, plan.users, _partitions(settings), time.time_ns() // 1_000_000, plan.rate)
+    load = Load(records, settings, plan.rate)
     say(f"starting {len(fleet.baseline)} workers: {', '.join(fleet.baseline)}")
     fleet.want(*fleet.baseline)
     if not await_ready(fleet):
@@ -173,12 +174,11 @@ def _judge(
 ) -> Outcome:
     settings = deployment.settings
     served = [build_recommender(settings.model_copy(update={"bundle": bundle})) for bundle in deployment.bundles.values()]
-    partitions = load_contracts(settings.topics_dir)["clicks"].partitions
     waited = verdict.waits(records)
     return Outcome(
         plan=plan,
         faults=faults,
-        audit=verdict.held_against_replay(records, served, partitions),
+        audit=verdict.held_against_replay(records, served, _partitions(settings)),
         verdict=verdict.judge(records, watch.samples, deployment.load.confirmed),
         longest_waits=verdict.longest_waits(waited, [round(each.at * 1000) for each in faults]),
         sent=dict(deployment.load.sent),
@@ -186,6 +186,10 @@ def _judge(
         seconds=seconds,
         models=len(served),
     )
+
+
+def _partitions(settings: Settings) -> int:
+    return load_contracts(settings.topics_dir)["clicks"].partitions
 
 
 def new_folder() -> Path:

@@ -104,7 +104,8 @@ def _run(minutes: float, share: float, seed: int) -> Soaked:
         fleet.want(WORKER)
         if not await_ready(fleet):
             raise UserError(f"the worker was not ready in time: {fleet.not_ready()}")
-        load = Load(sendings(seed, dataset, 300, time.time_ns() // 1_000_000, 30.0), settings, rate=10)
+        partitions = load_contracts()["clicks"].partitions
+        load = Load(sendings(seed, dataset, 300, partitions, time.time_ns() // 1_000_000, 30.0), settings, rate=10)
         load.burst(FLOOD)
         load.start()
         running.callback(load.stop)
@@ -136,7 +137,7 @@ def _run(minutes: float, share: float, seed: int) -> Soaked:
         memory_growth=_growth([each.resident_mb for each in readings]),
         handles_growth=_growth([float(each.handles) for each in readings]),
         readings=readings,
-        audit=audit(records, build_recommender(settings), load_contracts()["clicks"].partitions),
+        audit=audit(records, build_recommender(settings), partitions),
     )
 
 

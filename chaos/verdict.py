@@ -10,12 +10,12 @@ from chaos.watch import Sample
 from streamrec.build import Recommender
 from streamrec.core.deadletters import PREFIX as DLQ
 from streamrec.core.errors import InvalidRecord
-from streamrec.core.intake import read_event, read_item
-from streamrec.core.pipeline import recommendation_id
-from streamrec.core.types import Explanation, Recommendation, Session
+from streamrec.core.intake import MISROUTED, read_event, read_item
+from streamrec.core.types import Recommendation
 from streamrec.core.wire import EVENT_TYPES, decode, format_of
 from streamrec.eventlog.records import LogRecord
-from streamrec.replay.audit import Audit, audit
+from streamrec.replay.audit import Audit, audit, name_of
+from streamrec.replay.order import Reach, reach_of
 
 Place = tuple[str, int, int]  # topic, partition, offset
 NEVER = 1 << 62
@@ -50,17 +50,13 @@ def judge(records: Sequence[LogRecord], samples: Sequence[Sample], confirmed: It
     for record in records:
         by_topic[record.topic].append(record)
     places = {(record.topic, record.partition, record.offset) for record in records}
-    sessions = [decode(Session, record.value) for record in by_topic["sessions"]]
-    made = [decode(Recommendation, record.value, format_of(record.headers)) for record in by_topic["recommendations"]]
-    stale, out_of_order = _order(sessions, made)
-    first: dict[str, str] = {}
-    others = sum(first.setdefault(each.recommendation_id, each.versions.model) != each.versions.model for each in made)
+    stale, out_of_order = _order(by_topic["sessions"], by_topic["recommendations"])
     return Verdict(
         gaps=_gaps(records),
         unkept=sum(place not in places for place in confirmed),
-        committed_ahead=_committed_ahead(by_topic, sessions, made, samples),
+        committed_ahead=_committed_ahead(by_topic, samples),
         stale=stale,
-        repeats_of_another_model=others,
+        repeats_of_another_model=_of_another_model(by_topic["recommendations"]),
         out_of_order=out_of_order,
     )
 
@@ -79,18 +75,18 @@ def waits(records: Sequence[LogRecord]) -> list[Wait]:
         if record.topic in EVENT_TYPES:
             written[_place(record)] = record.timestamp
         elif record.topic == "recommendations":
-            made = decode(Recommendation, record.value, format_of(record.headers))
-            answered.setdefault(made.recommendation_id, record.timestamp)
+            answered.setdefault(name_of(record), record.timestamp)
         elif record.topic == "sessions":
-            sessions.append(decode(Session, record.value))
+            sessions.append(record)
     first: dict[str, int] = {}  # by user, of this session's recommendation and those of later ones
     waited: dict[Place, Wait] = {}
-    for session in reversed(sessions):
-        at = answered.get(recommendation_id(session.trigger), NEVER)
-        first[session.user_id] = min(at, first.get(session.user_id, NEVER))
-        place = session.trigger.topic, session.trigger.partition, session.trigger.offset
-        if place in written and first[session.user_id] < NEVER:
-            waited[place] = Wait(written[place], first[session.user_id] - written[place], place[1])
+    for record in reversed(sessions):
+        cause = _cause(record)
+        at = answered.get(name_of(record), NEVER)
+        first[cause.user_id] = min(at, first.get(cause.user_id, NEVER))
+        place = cause.topic, cause.partition, cause.offset
+        if place in written and first[cause.user_id] < NEVER:
+            waited[place] = Wait(written[place], first[cause.user_id] - written[place], cause.partition)
     return sorted(waited.values())
 
 
@@ -103,41 +99,48 @@ def _gaps(records: Sequence[LogRecord]) -> int:
     return missing
 
 
-def _order(sessions: Sequence[Session], made: Sequence[Recommendation]) -> tuple[int, int]:
+def _order(sessions: Sequence[LogRecord], made: Sequence[LogRecord]) -> tuple[int, int]:
     """Users whose last recommendation is not for their newest session; first recommendations that come after a later one."""
     rank: dict[str, int] = {}  # of each recommendation that is due, among its user's
-    newest: dict[str, str] = {}
-    counted: dict[str, int] = defaultdict(int)
-    for session in sessions:
-        name = recommendation_id(session.trigger)
+    newest: dict[bytes | None, str] = {}
+    counted: dict[bytes | None, int] = defaultdict(int)
+    for record in sessions:
+        name, user = name_of(record), record.key
         if name not in rank:
-            counted[session.user_id] += 1
-            rank[name] = counted[session.user_id]
-            newest[session.user_id] = name
-    highest: dict[str, int] = defaultdict(int)
-    last: dict[str, str] = {}
+            counted[user] += 1
+            rank[name] = counted[user]
+            newest[user] = name
+    highest: dict[bytes | None, int] = defaultdict(int)
+    last: dict[bytes | None, str] = {}
     out_of_order = 0
     seen: set[str] = set()
-    for each in made:
-        at = rank.get(each.recommendation_id, 0)
-        out_of_order += at < highest[each.user_id] and each.recommendation_id not in seen
-        seen.add(each.recommendation_id)
-        highest[each.user_id] = max(highest[each.user_id], at)
-        last[each.user_id] = each.recommendation_id
+    for record in made:
+        name, user = name_of(record), record.key
+        at = rank.get(name, 0)
+        out_of_order += at < highest[user] and name not in seen
+        seen.add(name)
+        highest[user] = max(highest[user], at)
+        last[user] = name
     return sum(last.get(user) != name for user, name in newest.items()), out_of_order
 
 
-def _committed_ahead(
-    by_topic: Mapping[str, Sequence[LogRecord]],
-    sessions: Sequence[Session],
-    made: Sequence[Recommendation],
-    samples: Sequence[Sample],
-) -> int:
+def _of_another_model(made: Sequence[LogRecord]) -> int:
+    first: dict[str, str] = {}
+    others = 0
+    for record in made:
+        if record.value is not None:
+            each = decode(Recommendation, record.value, format_of(record.headers))
+            others += first.setdefault(each.recommendation_id, each.versions.model) != each.versions.model
+    return others
+
+
+def _committed_ahead(by_topic: Mapping[str, Sequence[LogRecord]], samples: Sequence[Sample]) -> int:
     """Records below a committed offset whose output stood, at that moment, not in the logs yet.
 
     An output stands in the partition number of its input. For each input the first offset at which it is satisfied; then, per
     partition, how far the outputs must reach for everything up to an offset to be: a running maximum. A session may also be
-    committed because a newer one of its user, which is not, will be answered in its place.
+    committed because a newer one of its user, which is not, will be answered in its place. An event in another partition than
+    its user's is done when it stands in that one; when it came there is not looked at.
     """
     of_user: dict[tuple[int, bytes | None], list[int]] = defaultdict(list)
     users: dict[tuple[int, int], list[int]] = {}  # (partition, offset) of a session: the offsets of all of its user's
@@ -153,18 +156,21 @@ def _committed_ahead(
         return start < bisect_right(offsets, sample.ends[topic, partition] - 1)
 
     dead = {_origin(record): record.offset for record in reversed(by_topic["dead-letters"])}
+    sent_on = {(record.topic, *home) for topic in EVENT_TYPES for record in by_topic[topic] if (home := _first_place(record))}
     satisfied: dict[Place, tuple[str, int]] = {}  # by which topic's offset
-    satisfied |= _of_events(by_topic, sessions)
-    satisfied |= _of_sessions(by_topic, sessions, made)
+    satisfied |= _of_events(by_topic)
+    satisfied |= _of_sessions(by_topic)
     explained: dict[str, int] = {}
     for record in by_topic["explanations"]:
-        explained.setdefault(decode(Explanation, record.value, format_of(record.headers)).recommendation_id, record.offset)
-    for record, each in zip(by_topic["recommendations"], made, strict=True):
-        satisfied[_place(record)] = "explanations", explained.get(each.recommendation_id, NEVER)
+        explained.setdefault(name_of(record), record.offset)
+    for record in by_topic["recommendations"]:
+        satisfied[_place(record)] = "explanations", explained.get(name_of(record), NEVER)
     needs: dict[tuple[str, int, str], list[tuple[int, int]]] = defaultdict(list)  # (input topic, partition, output topic)
     for topic in ("clicks", "listens", "items", "sessions", "recommendations"):
         for record in by_topic[topic]:
             place = _place(record)
+            if place in sent_on:
+                continue
             if place in dead:
                 needs[topic, record.partition, "dead-letters"].append((record.offset, dead[place]))
             elif place in satisfied:
@@ -190,12 +196,14 @@ def _committed_ahead(
     return len(ahead)
 
 
-def _of_events(by_topic: Mapping[str, Sequence[LogRecord]], sessions: Sequence[Session]) -> dict[Place, tuple[str, int]]:
+def _of_events(by_topic: Mapping[str, Sequence[LogRecord]]) -> dict[Place, tuple[str, int]]:
     """Where the first session stands that has taken in an event."""
-    reaches: dict[tuple[str, str], list[tuple[int, int]]] = defaultdict(list)  # (user, source): (applied, offset in sessions)
-    for record, session in zip(by_topic["sessions"], sessions, strict=True):
-        for source, applied in session.applied.items():
-            found = reaches[session.user_id, source]
+    # by user, source and partition: (applied, offset in sessions)
+    reaches: dict[tuple[str, str, int], list[tuple[int, int]]] = defaultdict(list)
+    for record in by_topic["sessions"]:
+        cause = _cause(record)
+        for source, applied in cause.applied.items():
+            found = reaches[cause.user_id, source, record.partition]
             if not found or applied > found[-1][0]:
                 found.append((applied, record.offset))
     satisfied = {}
@@ -205,25 +213,22 @@ def _of_events(by_topic: Mapping[str, Sequence[LogRecord]], sessions: Sequence[S
                 user = read_event(topic, record.value, record.headers).user_id
             except InvalidRecord:
                 continue
-            found = reaches[user, topic]
+            found = reaches[user, topic, record.partition]
             place = bisect_right(found, (record.offset - 1, NEVER))
             satisfied[_place(record)] = "sessions", found[place][1] if place < len(found) else NEVER
     return satisfied
 
 
-def _of_sessions(
-    by_topic: Mapping[str, Sequence[LogRecord]], sessions: Sequence[Session], made: Sequence[Recommendation]
-) -> dict[Place, tuple[str, int]]:
+def _of_sessions(by_topic: Mapping[str, Sequence[LogRecord]]) -> dict[Place, tuple[str, int]]:
     """Where the first recommendation stands for a session, or for a later one of its user."""
     first: dict[str, int] = {}
-    for record, each in zip(by_topic["recommendations"], made, strict=True):
-        first.setdefault(each.recommendation_id, record.offset)
+    for record in by_topic["recommendations"]:
+        first.setdefault(name_of(record), record.offset)
     satisfied = {}
-    best: dict[str, int] = {}  # by user, over this session and later ones
-    for record, session in zip(reversed(by_topic["sessions"]), reversed(sessions), strict=True):
-        own = first.get(recommendation_id(session.trigger), NEVER)
-        best[session.user_id] = min(best.get(session.user_id, NEVER), own)
-        satisfied[_place(record)] = "recommendations", best[session.user_id]
+    best: dict[bytes | None, int] = {}  # by user, over this session and later ones
+    for record in reversed(by_topic["sessions"]):
+        best[record.key] = min(best.get(record.key, NEVER), first.get(name_of(record), NEVER))
+        satisfied[_place(record)] = "recommendations", best[record.key]
     return satisfied
 
 
@@ -233,6 +238,21 @@ def _readable_item(record: LogRecord) -> bool:
     except InvalidRecord:
         return False
     return True
+
+
+def _cause(record: LogRecord) -> Reach:
+    cause = reach_of(record)
+    assert cause is not None, "a tombstone without a note: no worker writes one"
+    return cause
+
+
+def _first_place(record: LogRecord) -> tuple[int, int] | None:
+    """Partition and offset where an event stood that was sent on to its user's partition."""
+    place = next((value for name, value in record.headers if name == MISROUTED and value), None)
+    if place is None:
+        return None
+    partition, offset = place.decode().split("@")
+    return int(partition), int(offset)
 
 
 def _origin(record: LogRecord) -> Place:

@@ -59,13 +59,20 @@ def produce(
     dataset = read_dataset(data)
     with progress_bar() as progress:
         bar = progress.add_task(f"producing {data.name}", total=None)
-        sent = send(
-            dataset,
-            settings,
-            speed=speed,
-            rate=rate,
-            progress=lambda done, total: progress.update(bar, completed=done, total=total),
-        )
+        try:
+            sent = send(
+                dataset,
+                settings,
+                speed=speed,
+                rate=rate,
+                progress=lambda done, total: progress.update(bar, completed=done, total=total),
+            )
+        except KeyboardInterrupt:
+            done = progress.tasks[bar]
+            people.print(
+                f"stopped after {done.completed:.0f} of {done.total or 0:.0f} records; sent again they are told by their ids"
+            )
+            raise typer.Exit(130) from None
     if as_json:
         print_json(sent._asdict())
     else:

@@ -53,17 +53,17 @@ def audit(
     computed: dict[str, list[LogRecord]] = defaultdict(list)
     for record in Replay(recommender, partitions, written_as, catalogue_at).run(inputs):
         computed[record.topic].append(record)
-    sent = {_recommendation_id(record) for record in by_topic["recommendations"]}
+    sent = {name_of(record) for record in by_topic["recommendations"]}
     superseded, lost = _unanswered(computed["sessions"], sent)
-    events_in = len({_recommendation_id(record) for record in computed["recommendations"] if record.value is not None})
+    events_in = len({name_of(record) for record in computed["recommendations"] if record.value is not None})
     for other in others:
         for record in _by_another(other, by_topic, computed["sessions"], partitions, written_as):
             computed[record.topic].append(record)
-    right = {(_recommendation_id(record), record.value) for record in computed["recommendations"]}
-    reasons = {(_explained_id(record), record.value) for record in computed["explanations"]}
-    wrong = sum((_recommendation_id(record), record.value) not in right for record in by_topic["recommendations"])
-    wrong += sum((_explained_id(record), record.value) not in reasons for record in by_topic["explanations"])
-    wrong += len(sent - {_explained_id(record) for record in by_topic["explanations"]})
+    right = {(name_of(record), record.value) for record in computed["recommendations"]}
+    reasons = {(name_of(record), record.value) for record in computed["explanations"]}
+    wrong = sum((name_of(record), record.value) not in right for record in by_topic["recommendations"])
+    wrong += sum((name_of(record), record.value) not in reasons for record in by_topic["explanations"])
+    wrong += len(sent - {name_of(record) for record in by_topic["explanations"]})
     wrong += _wrong_sessions(by_topic["sessions"], computed["sessions"])
     dead, missing = _dead_letters(by_topic["dead-letters"], computed["dead-letters"])
     return Audit(
@@ -99,14 +99,10 @@ def _by_another(
 def _unanswered(computed: Sequence[LogRecord], sent: set[str]) -> tuple[int, int]:
     """Of the events without a recommendation, how many a later one of their user covers, and how many none does."""
     superseded = lost = 0
-    covered: set[str] = set()  # users with a recommendation for a later session
+    covered: set[bytes] = set()  # users with a recommendation for a later session
     counted: set[str] = set()
     for record in reversed(computed):
-        if record.value is None:
-            user, name = (record.key or b"").decode(), _erasure(record)
-        else:
-            session = decode(Session, record.value)
-            user, name = session.user_id, recommendation_id(session.trigger)
+        user, name = record.key or b"", name_of(record)
         if name in sent:
             covered.add(user)
         elif name not in counted:
@@ -146,13 +142,11 @@ def _erasure(record: LogRecord) -> str:
     return f"{_ERASED} {(record.key or b'').decode(errors='replace')} {note.decode(errors='replace')}"
 
 
-def _recommendation_id(record: LogRecord) -> str:
+def name_of(record: LogRecord) -> str:
+    """What a record of ``sessions``, ``recommendations`` or ``explanations`` is about: a recommendation's id, or an erasure."""
     if record.value is None:
         return _erasure(record)
-    return decode(Recommendation, record.value, format_of(record.headers)).recommendation_id
-
-
-def _explained_id(record: LogRecord) -> str:
-    if record.value is None:
-        return _erasure(record)
-    return decode(Explanation, record.value, format_of(record.headers)).recommendation_id
+    if record.topic == "sessions":
+        return recommendation_id(decode(Session, record.value, format_of(record.headers)).trigger)
+    message: type[Recommendation | Explanation] = Recommendation if record.topic == "recommendations" else Explanation
+    return decode(message, record.value, format_of(record.headers)).recommendation_id

@@ -19,7 +19,7 @@ from streamrec.eventlog.records import LogRecord
 Place = tuple[str, int, int]  # topic, partition, offset
 
 
-class _Reach(NamedTuple):
+class Reach(NamedTuple):
     """How far into the sources a record of ``sessions`` reaches, and the event that caused it."""
 
     user_id: str
@@ -47,7 +47,7 @@ def as_recorded(records: Iterable[LogRecord]) -> Recorded:
         UserError: a ``sessions`` record cannot be read.
     """
     records = list(records)
-    sessions = [reach for record in records if record.topic == "sessions" and (reach := _reach(record))]
+    sessions = [reach for record in records if record.topic == "sessions" and (reach := reach_of(record))]
     if not sessions:
         return Recorded(records, {})
     items = sorted((record for record in records if record.topic == "items"), key=_by_offset)
@@ -56,7 +56,7 @@ def as_recorded(records: Iterable[LogRecord]) -> Recorded:
     return Recorded([*items, *_interleave(events, sessions)], pins)
 
 
-def _interleave(events: list[LogRecord], sessions: list[_Reach]) -> Iterator[LogRecord]:
+def _interleave(events: list[LogRecord], sessions: list[Reach]) -> Iterator[LogRecord]:
     waiting: dict[tuple[str | None, str, int], deque[LogRecord]] = defaultdict(deque)  # by user, topic and partition
     for record in sorted(events, key=_by_offset):
         waiting[_user(record), record.topic, record.partition].append(record)
@@ -73,7 +73,7 @@ def _up_to(offset: int, queue: deque[LogRecord]) -> list[LogRecord]:
     return due
 
 
-def _with_last(cause: _Reach, record: LogRecord) -> tuple[bool, int, str]:
+def _with_last(cause: Reach, record: LogRecord) -> tuple[bool, int, str]:
     last = record.topic == cause.topic and record.offset >= cause.offset
     return last, *_by_time(record)
 
@@ -93,8 +93,12 @@ def _user(record: LogRecord) -> str | None:
         return None
 
 
-def _reach(record: LogRecord) -> _Reach | None:
-    """None of a tombstone that no erasure caused."""
+def reach_of(record: LogRecord) -> Reach | None:
+    """How far a record of ``sessions`` reaches; None of a tombstone that no erasure caused.
+
+    Raises:
+        UserError: the record cannot be read.
+    """
     try:
         if record.value is None:
             note = next((value for name, value in record.headers if name == ERASED), None)
@@ -102,10 +106,10 @@ def _reach(record: LogRecord) -> _Reach | None:
                 return None
             applied = decode(Erased, note, "json").applied
             user_id = record.key.decode(errors="replace")
-            return _Reach(user_id, record.partition, applied, ERASURES, applied.get(ERASURES, -1), None)
+            return Reach(user_id, record.partition, applied, ERASURES, applied.get(ERASURES, -1), None)
         session = decode(Session, record.value, format_of(record.headers))
     except InvalidRecord as fault:
         place = f"sessions, partition {record.partition}, offset {record.offset}"
         raise UserError(f"{place}: {fault}; leave the topic's records out to replay in the log's own order") from None
     trigger = session.trigger
-    return _Reach(session.user_id, trigger.partition, session.applied, trigger.topic, trigger.offset, session.catalogue)
+    return Reach(session.user_id, trigger.partition, session.applied, trigger.topic, trigger.offset, session.catalogue)

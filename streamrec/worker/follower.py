@@ -39,12 +39,13 @@ class Follower:
 
     async def run(self) -> None:
         """Reads until cancelled; ``caught_up`` is set once everything that was there at the start has been read."""
-        consumer = AIOKafkaConsumer(group_id=None, enable_auto_commit=False, **self._connection)
+        consumer = AIOKafkaConsumer(group_id=None, enable_auto_commit=False, auto_offset_reset="earliest", **self._connection)
         await consumer.start()
         self._consumer = consumer
         try:
             consumer.assign([self._partition])
-            await consumer.seek_to_beginning(self._partition)
+            start = (await consumer.beginning_offsets([self._partition]))[self._partition]
+            consumer.seek(self._partition, start)  # seek_to_beginning would ask a leader that has moved again and again
             end = (await consumer.end_offsets([self._partition]))[self._partition]
             while True:
                 for record in (await consumer.getmany(timeout_ms=WAIT_MS)).get(self._partition, []):

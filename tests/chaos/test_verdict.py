@@ -4,9 +4,10 @@ import pytest
 
 from chaos.verdict import judge, longest_waits, waits
 from chaos.watch import Sample
+from streamrec.core.intake import ERASED, MISROUTED
 from streamrec.core.pipeline import recommendation_id
 from streamrec.core.session import Position
-from streamrec.core.types import Explanation, Recommendation, Trigger, Versions
+from streamrec.core.types import Erased, Erasure, Explanation, Recommendation, Trigger, Versions
 from streamrec.core.wire import encode
 from streamrec.eventlog.records import LogRecord
 from tests.make import NOW, event, record, session
@@ -120,6 +121,37 @@ def test_an_unreadable_event_is_done_when_its_dead_letter_is_there() -> None:
     assert judge([*log(), poison, letter], [sample(listens=4)], []).committed_ahead == 0
     assert judge([*log(), poison, letter], [sample(0, listens=4)], []).committed_ahead == 4
     assert judge([*log(), poison], [sample(listens=4)], []).committed_ahead == 1
+
+
+def erased_log() -> list[LogRecord]:
+    """Anna's three listens, and then her erasure."""
+    erasure = Erasure(schema_version=1, event_id="e", event_type="erase", user_id="anna", occurred_at=NOW)
+    note = ((ERASED, encode(Erased(applied={"listens": 2, "clicks": 0}, erased_at=NOW), "json")),)
+    graves = [LogRecord(topic, 0, 3, NOW + 7000, b"anna", None, note) for topic in ("sessions", "recommendations", "explanations")]
+    return [*log(), at("clicks", 0, encode(erasure), NOW + 5000), *graves]
+
+
+def test_an_erasure_is_done_when_its_tombstones_are_there() -> None:
+    done = sample(4, clicks=1, sessions=4, recommendations=4)
+    assert not any(judge(erased_log(), [done, sample(3, clicks=0, sessions=3)], []))
+    assert judge(erased_log(), [sample(3, clicks=1)], []).committed_ahead == 1
+    for topic, left in (("sessions", "clicks"), ("recommendations", "sessions"), ("explanations", "recommendations")):
+        kept = [each for each in erased_log() if (each.topic, each.value) != (topic, None)]
+        assert judge(kept, [sample(4, **{left: 4})], []).committed_ahead == 1
+    assert waits(erased_log())[-1].waited == 2000
+
+
+def test_an_erased_user_whose_last_recommendation_is_an_old_one() -> None:
+    assert judge([*erased_log(), at("recommendations", 4, encode(slate(1)))], [], []).stale == 1
+
+
+def test_an_event_in_a_foreign_partition_is_done_when_it_stands_in_its_own() -> None:
+    home = [each for each in log() if (each.topic, each.offset) != ("listens", 2)]
+    strayed = record(event("a", NOW + 2), Position("listens", 5, 0, NOW + 2000))
+    sent_on = strayed._replace(partition=0, offset=2, headers=((MISROUTED, b"5@0"),))
+    committed = Sample(0.0, {("listens", 5): 1}, {(topic, part): 9 for topic in TOPICS for part in (0, 5)})
+    assert judge([*home, strayed, sent_on], [committed], []).committed_ahead == 0
+    assert judge([*home, strayed], [committed], []).committed_ahead == 1
 
 
 def test_a_user_whose_last_recommendation_is_an_old_one() -> None:
