@@ -33,6 +33,8 @@ from streamrec.settings import load_settings
 
 WORKER = "all-1"
 FLOOD = 3000
+USERS = 3000
+CLOCK = 1000.0  # events a second by their own clock; with far fewer than are sent they would come from the future
 EVERY = 5.0
 ROWS = 20
 
@@ -105,7 +107,7 @@ def _run(minutes: float, share: float, seed: int) -> Soaked:
         if not await_ready(fleet):
             raise UserError(f"the worker was not ready in time: {fleet.not_ready()}")
         partitions = load_contracts()["clicks"].partitions
-        load = Load(sendings(seed, dataset, 300, partitions, time.time_ns() // 1_000_000, 30.0), settings, rate=10)
+        load = Load(sendings(seed, dataset, USERS, partitions, time.time_ns() // 1_000_000, CLOCK), settings, rate=10)
         load.burst(FLOOD)
         load.start()
         running.callback(load.stop)
