@@ -4,19 +4,23 @@ Two processes do the sessions role, one is killed (SIGKILL) and not started agai
 event's being written to its recommendation's. Whose users they are goes by who had the partition before.
 """
 
+import asyncio
 import signal
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
+from datetime import UTC, datetime
+from itertools import count
 from pathlib import Path
 from random import Random
 from tempfile import TemporaryDirectory
 from typing import Annotated, Any
 
 import typer
-from kafka import KafkaAdminClient
+from kafka import KafkaAdminClient, KafkaConsumer, OffsetAndMetadata, TopicPartition
 from msgspec.structs import replace
 
+from benchmarks.recovery import write_sessions
 from chaos.deployment import await_ready
 from chaos.fleet import Fleet
 from chaos.load import Load, Sending
@@ -52,6 +56,10 @@ def stall(
         apply(settings)
         dataset = read_dataset(DATA)
         send_items(dataset, settings)
+        people.print(f"filling {sessions} sessions")
+        asyncio.run(write_sessions(kafka.bootstrap_servers, settings.topic_prefix + "sessions", sessions))
+        _pass_over(settings.brokers, settings.topic_prefix + "sessions", f"{PREFIX}streamrec-recommend")
+        filled = datetime.now(UTC)
         fleet = Fleet(settings, Path(running.enter_context(TemporaryDirectory())), "apart", ("streamrec",), people.print)
         running.callback(fleet.close)
         watch = Watch(settings)
@@ -62,13 +70,7 @@ def stall(
             raise UserError(f"the workers were not ready in time: {fleet.not_ready()}")
         load = Load(_events(dataset, sessions), settings, rate)
         running.callback(load.stop)
-        load.burst(sessions)
         load.start()
-        people.print(f"filling {sessions} sessions")
-        while load.bursting:
-            time.sleep(0.5)
-        while watch.wait_drained(600) is None:
-            people.print(f"still to do: {watch.lag()}")
         time.sleep(WARM_SECONDS)
         before = _assignments(settings.brokers)
         people.print("SIGKILL to one of two workers with sessions")
@@ -79,7 +81,7 @@ def stall(
         after = _assignments(settings.brokers)
         load.stop()
         watch.wait_drained(120)
-        waited = waits(read_topics(settings, ("clicks", "listens", "sessions", "recommendations")))
+        waited = waits(read_topics(settings, ("clicks", "listens", "sessions", "recommendations"), start=filled))
     survivors = {partition for member in before.keys() & after.keys() for partition in before[member]}
     result = {"sessions": sessions, **_figures(waited, round(died * 1000), survivors)}
     if as_json:
@@ -89,17 +91,28 @@ def stall(
 
 
 def _events(dataset: Dataset, users: int) -> Iterator[Sending]:
-    """One event of every user, and then of any."""
+    """Events of any of the users."""
     random = Random(1)
-    number = 0
     now = time.time_ns() // 1_000_000
-    while True:
-        user = number if number < users else random.randrange(users)
+    for number in count():
         event = replace(
-            dataset.event(number % len(dataset)), event_id=f"stall-{number}", user_id=f"user-{user}", occurred_at=now + number
+            dataset.event(number % len(dataset)),
+            event_id=f"stall-{number}",
+            user_id=f"user-{random.randrange(users):07}",
+            occurred_at=now + number,
         )
-        number += 1
         yield Sending(TOPIC_OF[event.event_type], event.user_id.encode(), encode(event), "event")
+
+
+def _pass_over(brokers: list[str], topic: str, group: str) -> None:
+    """Commits the topic's end for the group: what is there is not asked for again."""
+    consumer = KafkaConsumer(bootstrap_servers=brokers, group_id=group, enable_auto_commit=False)
+    try:
+        places = [TopicPartition(topic, partition) for partition in consumer.partitions_for_topic(topic) or ()]
+        consumer.assign(places)
+        consumer.commit({place: OffsetAndMetadata(end, "", -1) for place, end in consumer.end_offsets(places).items()})
+    finally:
+        consumer.close()
 
 
 def _assignments(brokers: list[str]) -> Mapping[str, set[int]]:
