@@ -43,7 +43,7 @@ class Settings(BaseSettings):
 
     ops_host: str = Field("127.0.0.1", description="where /livez, /readyz and /metrics are served")
     ops_port: int = Field(6066, ge=0, le=65535, description="0 takes any free port")
-    session_timeout_seconds: float = Field(10, ge=1, description="a silent worker is taken for dead after this time")
+    session_timeout_seconds: float = Field(10, ge=6, description="a silent worker is taken for dead after this time")
     commit_interval_seconds: float = Field(0.5, gt=0, description="how often progress is committed")
     linger_ms: int = Field(1, ge=0, description="how long a record waits for others to be sent with it")
     max_in_flight: int = Field(1000, ge=1, description="events taken in, per role, before their outputs are confirmed")

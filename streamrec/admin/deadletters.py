@@ -20,7 +20,7 @@ from streamrec.eventlog.records import LogRecord, as_json
 from streamrec.settings import Settings
 
 TOPIC = "dead-letters"
-SOURCES = ("clicks", "listens", "items", "sessions", "recommendations")  # where dead letters come from
+SOURCES = ("clicks", "listens", "items")  # what is made from them is made anew; an old one must not follow a newer one
 
 
 class Place(NamedTuple):
@@ -89,7 +89,7 @@ class Replayed(NamedTuple):
     sent: int
     looped: int  # sent back once already, and here again
     cut: int  # kept in part only: what came back would be another record
-    unknown: int  # of a topic that streamrec does not read
+    unknown: int  # of no input topic
 
 
 def letters(settings: Settings, which: Filter = Filter()) -> list[Letter]:  # noqa: B008  (frozen)

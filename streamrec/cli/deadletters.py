@@ -113,7 +113,7 @@ def replay_letters(
         return
     people.print(
         f"{done.sent} {'would be sent' if dry_run else 'sent'} back; left: {done.looped} came back before (see --again), "
-        f"{done.cut} are not kept whole, {done.unknown} are of topics that streamrec does not read"
+        f"{done.cut} are not kept whole, {done.unknown} are of no input topic (what is made from inputs is made anew)"
     )
 
 

@@ -29,6 +29,7 @@ class Delivery:
     record: Record
     taken_at: float
     _settle: Callable[["Delivery"], None]
+    dropped: bool = False  # a rebalance has taken it back: whoever has the partition now gets it again
     _waiting: set[asyncio.Future[Any]] = field(default_factory=set)
     _said: bool = False
 
@@ -75,6 +76,7 @@ class Acks:
         self._failed = False
         self.waiting = 0
         app.on_partitions_assigned.connect(self._on_assigned, weak=False)
+        app.after_drain = self._forget  # what is undone when the partitions are given up must not be done any more
 
     async def take(self, record: Record) -> Delivery:
         """The record's place in the order of acknowledgement. To be called in the order of the offsets."""
@@ -82,9 +84,11 @@ class Acks:
             self._room.clear()
             await self._room.wait()
         delivery = Delivery(record, monotonic(), self._settle)
-        if record.generation == self._app.consumer_generation_id:  # else: whoever has the partition now gets it again
+        if record.generation == self._app.consumer_generation_id:
             self._queues.setdefault((record.topic, record.partition), deque()).append(delivery)
             self.waiting += 1
+        else:
+            delivery.dropped = True
         return delivery
 
     def oldest(self) -> Delivery | None:
@@ -123,6 +127,7 @@ class Acks:
     def _forget(self) -> None:
         for queue in self._queues.values():
             for delivery in queue:
+                delivery.dropped = True
                 if delivery.record.message is not None:  # or a stop would wait for it
                     self._app.consumer.unacked.discard(delivery.record.message)
             queue.clear()

@@ -1,7 +1,7 @@
 """Makes a Faust app that can be trusted with events: raw bytes, at least once, nothing declared, nothing written to disk."""
 
 import asyncio
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from typing import Any
 from urllib.parse import quote
 
@@ -31,6 +31,7 @@ class App(faust.App):
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
         self.failed = asyncio.Event()
+        self.after_drain: Callable[[], None] = lambda: None  # called when no more is waited for before partitions go
 
     async def on_first_start(self) -> None:
         await super().on_first_start()

@@ -33,9 +33,14 @@ class Awake:
 
     def check(self) -> None:
         """Ends the process, with code 1, if it has slept for longer than the limit."""
-        slept, self._seen = time.monotonic() - self._seen, time.monotonic()
-        if slept > self._limit:
+        now = time.monotonic()
+        slept = now - self._seen
+        if slept <= self._limit:
+            self._seen = now
+            return
+        try:  # _seen stays: whoever else looks while this is being written must not pass
             log.critical("frozen for too long: others may have the partitions, ending at once", seconds=round(slept, 1))
+        finally:
             os._exit(1)
 
     def _watch(self) -> None:

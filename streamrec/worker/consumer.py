@@ -108,6 +108,7 @@ class Consumer(driver.Consumer):
         if self._unacked_messages:
             late = sorted(f"{message.topic}[{message.partition}]@{message.offset}" for message in self._unacked_messages)
             self.log.warning("%d events are not done and will come again: %s", len(late), late[:5])
+        app.after_drain()
         await self.commit_and_end_transactions()
 
 

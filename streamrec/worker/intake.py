@@ -63,4 +63,6 @@ class Intake:
 
     async def _deliveries(self, stream: Any) -> AsyncIterator[Delivery]:
         async for record in self.sentinel.records(stream):
-            yield await self.acks.take(record)
+            delivery = await self.acks.take(record)
+            if not delivery.dropped:
+                yield delivery

@@ -58,10 +58,10 @@ class Output:
         headers = tuple(header for header in erased.headers if header[0] == ERASED)
         return await send(self._app, self._prefix + topic, erased.key, None, partition=erased.partition, headers=headers)
 
-    async def forward(self, record: Record, partition: int) -> Awaitable[Any]:
-        """Sends a record on to another partition of its topic, as it is."""
+    async def forward(self, record: Record, partition: int, user_id: str) -> Awaitable[Any]:
+        """Sends a record on to its user's partition of its topic, as it is but for its key, which may be anything of any length."""
         headers = (*record.headers, (MISROUTED, f"{record.partition}@{record.offset}".encode()))
-        return await send(self._app, record.topic, record.key, record.value, partition=partition, headers=headers)
+        return await send(self._app, record.topic, user_id.encode(), record.value, partition=partition, headers=headers)
 
     async def dead_letter(self, record: Record, fault: InvalidRecord) -> Awaitable[Any]:
         """Keeps an unreadable record whole.

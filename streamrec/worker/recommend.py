@@ -112,7 +112,7 @@ class RecommendRole:
 
     async def _take_in(self, delivery: Delivery) -> None:
         """Puts a session in its user's place, ahead of an older one; what is no session is dealt with here."""
-        due = await self._read(delivery)
+        due = None if delivery.dropped else await self._read(delivery)
         if due is None:
             return
         partition = delivery.record.partition
@@ -128,7 +128,7 @@ class RecommendRole:
         waits = {place: self._cap.wait(place[1], now) if due.session else 0.0 for place, due in self._held.items()}
         due = [self._held.pop(place) for place, wait in waits.items() if not wait]
         self._cap.forget(now)
-        return due, min((waits[place] for place in self._held), default=None)
+        return [each for each in due if not each.delivery.dropped], min((waits[place] for place in self._held), default=None)
 
     async def _read(self, delivery: Delivery) -> Due | None:
         record = delivery.record
@@ -161,7 +161,8 @@ class RecommendRole:
             made = await loop.run_in_executor(self._thread, self._pipeline.recommend, asked, self._follower.catalogue)
         self._metrics[BATCH_SIZE].observe(len(made))
         for (_, delivery), recommendation in zip(sessions, made, strict=True):
-            await self._send(delivery, recommendation)
+            if not delivery.dropped:  # its user's newer session may be answered elsewhere by now
+                await self._send(delivery, recommendation)
 
     async def _catalogue_reached(self, session: Session, delivery: Delivery) -> bool:
         try:

@@ -52,8 +52,7 @@ class Sentinel:
     async def due(self, partition: TopicPartition) -> int:
         """The offset that must come next: after the last one delivered, else the committed one, else the first there is."""
         current = self._app.consumer_generation_id
-        generation, offset = self._due.get(partition, (None, 0))
-        if generation != current:
+        if self._due.get(partition, (None, 0))[0] != current:
             thread = self._app.consumer._thread  # asked, because Faust delivers before it knows
             committed = await thread.call_thread(thread._ensure_consumer().committed, partition)
             first = (await self._reader.extents([partition]))[partition][0]
@@ -61,8 +60,9 @@ class Sentinel:
             if offset < first:
                 where = {"topic": partition.topic, "partition": partition.partition, "start": offset, "end": first}
                 log.error("retention took these offsets before they were read", **where)
-            self._due[partition] = (current, max(offset, first))
-        return offset
+            if self._due.get(partition, (None, 0))[0] != self._app.consumer_generation_id:  # or the stream has moved on meanwhile
+                self._due[partition] = (current, max(offset, first))
+        return self._due[partition][1]
 
     async def overdue(self, partitions: Collection[TopicPartition]) -> dict[TopicPartition, int]:
         """The partitions that hold records which were not delivered yet, and the offset that is due there."""

@@ -56,7 +56,7 @@ class SessionsRole:
         except InvalidRecord as fault:
             return await self._output.dead_letter(record, fault)
         if not at_home:
-            return await self._send_on(record, partition)
+            return await self._send_on(record, partition, event.user_id)
         self._output.readable()
         key = event.user_id.encode()
         held = self._state(partition, key)
@@ -77,10 +77,10 @@ class SessionsRole:
             log.error("a stored session is unreadable and starts anew", partition=partition, fault=str(fault))
             return None
 
-    async def _send_on(self, record: Record, partition: int) -> Awaitable[Any]:
+    async def _send_on(self, record: Record, partition: int, user_id: str) -> Awaitable[Any]:
         self._metrics[MISROUTED_EVENTS].labels(topic=self._output.position(record).topic).inc()
         log.warning("event in a wrong partition, sent on: the producer must partition by murmur2 of the user_id", input=str(record))
-        return await self._output.forward(record, partition)
+        return await self._output.forward(record, partition, user_id)
 
 
 def is_ahead(held: bytes, read: bytes) -> bool:

@@ -32,11 +32,12 @@ def settings(kafka: LocalKafka):
 
 
 def send_to_wrong_partition(event, settings):
+    """Under a key that fits into a request only compressed, which the worker's are not."""
     stray = encode(event).replace(event.event_id.encode(), b"x" * len(event.event_id))
-    with connect_producer(settings) as producer:
+    with connect_producer(settings, compression_type="gzip", max_request_size=4_000_000) as producer:
         for partition in (0, 1):
             topic = settings.topic_prefix + ("clicks" if event.event_type == "click" else "listens")
-            producer.send(topic, key=event.user_id.encode(), value=stray, partition=partition).get(10)
+            producer.send(topic, key=b"k" * 600_000, value=stray, partition=partition).get(10)
 
 
 def test_every_output_is_what_replay_computes(settings):
