@@ -94,7 +94,7 @@ def test_a_killed_worker_loses_nothing_and_its_table_counts_nothing_twice(stand:
 
 @pytest.mark.parametrize("mended", [True, False])
 def test_events_that_come_during_the_first_rebalance_of_a_partition_without_a_commit(stand: Stand, mended: bool) -> None:
-    how = {"mended": mended, "sighted": False, "slow_seek": 0.7}
+    how = {"mended": mended, "sighted": False, "slow_seek": 2}
     first = stand.start(**how)
     first.says("Worker ready")
     second = stand.start(**how)
