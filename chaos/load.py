@@ -6,11 +6,12 @@ from collections import Counter, deque
 from collections.abc import Iterator
 from contextlib import suppress
 from random import Random
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from kafka.errors import KafkaError
 from msgspec.structs import replace
 
+from chaos.verdict import Confirmed, checksum
 from streamrec.admin.client import connect_producer
 from streamrec.core.errors import UserError
 from streamrec.core.intake import ERASURES
@@ -125,7 +126,7 @@ class Load(threading.Thread):
         self._burst = 0
         self._stopping = threading.Event()
         self.sent: Counter[str] = Counter()
-        self.confirmed: set[tuple[str, int, int]] = set()  # topic, partition, offset
+        self.confirmed: list[Confirmed] = []
         self.refused = 0
         self.failure: BaseException | None = None
 
@@ -167,8 +168,11 @@ class Load(threading.Thread):
         with suppress(KafkaError):  # no metadata for a minute: all brokers are away
             future = producer.send(topic, key=record.key, value=record.value, partition=record.partition)  # type: ignore[attr-defined]
             self.sent[record.what] += 1
-            future.add_callback(lambda at: self.confirmed.add((record.topic, at.partition, at.offset)))
+            future.add_callback(self._confirmed, record.topic, checksum(record.key, record.value))
             future.add_errback(self._refused)
+
+    def _confirmed(self, topic: str, checksum: int, at: Any) -> None:
+        self.confirmed.append(Confirmed((topic, at.partition, at.offset), checksum))
 
     def _refused(self, error: BaseException) -> None:
         self.refused += 1
