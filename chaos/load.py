@@ -19,6 +19,7 @@ from streamrec.core.types import Erasure, Event
 from streamrec.core.wire import encode
 from streamrec.demo.live import TOPIC_OF
 from streamrec.eventlog.dataset import Dataset
+from streamrec.eventlog.records import Headers
 from streamrec.settings import Settings
 
 MINUTE = 60_000
@@ -35,6 +36,11 @@ SHARES = {  # of the records; the rest is as it should be
     "erasure": 0.002,
 }
 POISON = (b"", b"\xc1", b'{"schema_version": 1}', None)
+HEADERS: tuple[Headers, ...] = (
+    (),
+    (("trace", b"\x00\xff"), ("trace", None)),
+    (("content-type", b"application/json"),),
+)  # of poison
 SKEWS = (-30 * MINUTE, 3 * MINUTE, 60 * MINUTE, 10 * 365 * 24 * 60 * MINUTE)
 REMEMBERED = 200  # events of which one may be repeated
 
@@ -47,6 +53,7 @@ class Sending(NamedTuple):
     value: bytes | None
     what: str
     partition: int | None = None
+    headers: Headers = ()
 
 
 def sendings(seed: int, dataset: Dataset, users: int, partitions: int, started_at: int, rate: float) -> Iterator[Sending]:
@@ -96,7 +103,7 @@ def sendings(seed: int, dataset: Dataset, users: int, partitions: int, started_a
                 yield Sending(ERASURES, event.user_id.encode(), encode(erasure), what)
                 continue
             case "poison":
-                yield Sending(topic, event.user_id.encode(), random.choice(POISON), what)
+                yield Sending(topic, event.user_id.encode(), random.choice(POISON), what, headers=HEADERS[number % len(HEADERS)])
                 continue
             case "unknown version":
                 new = encode(event).replace(b"schema_version\x01", b"schema_version\x09")
@@ -166,7 +173,9 @@ class Load(threading.Thread):
     def _send(self, producer: object, record: Sending) -> None:
         topic = self._settings.topic_prefix + record.topic
         with suppress(KafkaError):  # no metadata for a minute: all brokers are away
-            future = producer.send(topic, key=record.key, value=record.value, partition=record.partition)  # type: ignore[attr-defined]
+            future = producer.send(  # type: ignore[attr-defined]
+                topic, key=record.key, value=record.value, partition=record.partition, headers=list(record.headers)
+            )
             self.sent[record.what] += 1
             future.add_callback(self._confirmed, record.topic, checksum(record.key, record.value))
             future.add_errback(self._refused)
