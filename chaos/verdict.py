@@ -78,6 +78,12 @@ def held_against_replay(records: Sequence[LogRecord], recommenders: Sequence[Rec
     return audit(records, recommenders[0], partitions, others=recommenders[1:])
 
 
+def is_right(audit: Audit, found: Verdict) -> bool:
+    """Whether nothing was lost and nothing is wrong."""
+    lost = audit.events_lost + audit.dead_letters_missing + found.gaps + found.unkept
+    return not (lost or audit.outputs_wrong or found.committed_ahead or found.stale)
+
+
 def waits(records: Sequence[LogRecord]) -> list[Wait]:
     """How long the user of each event waited: for its first recommendation, or for one that covers it where that came earlier."""
     written: dict[Place, int] = {}
