@@ -38,7 +38,7 @@ SHARES = {  # of the records; the rest is as it should be
 POISON = (b"", b"\xc1", b'{"schema_version": 1}', None)
 HEADERS: tuple[Headers, ...] = (
     (),
-    (("trace", b"\x00\xff"), ("trace", None)),
+    (("trace", b"\x00\xff"), ("trace", b"")),
     (("content-type", b"application/json"),),
 )  # of poison
 SKEWS = (-30 * MINUTE, 3 * MINUTE, 60 * MINUTE, 10 * 365 * 24 * 60 * MINUTE)

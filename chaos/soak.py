@@ -120,6 +120,7 @@ def _run(minutes: float, share: float, seed: int) -> Soaked:
         running.callback(load.stop)
         began = time.monotonic()
         while load.bursting:
+            check(load)
             time.sleep(0.1)
         drained = watch.wait_drained(300)
         if drained is None:
