@@ -11,6 +11,11 @@ from streamrec.cli.output import people
 from streamrec.core.errors import UserError
 
 
+def say(text: str) -> None:
+    """One line for people, as it is: a worker's last words hold any brackets."""
+    people.print(text, markup=False, soft_wrap=True)
+
+
 def run_command(command: Callable[..., None]) -> None:
     """Runs it with the program's arguments; a UserError is one line on stderr and exit code 2."""
     app = typer.Typer(pretty_exceptions_enable=False, add_completion=False)
@@ -18,7 +23,7 @@ def run_command(command: Callable[..., None]) -> None:
     try:
         app()
     except UserError as error:
-        people.print(f"chaos: {error}", markup=False, soft_wrap=True)
+        say(f"chaos: {error}")
         sys.exit(2)
 
 

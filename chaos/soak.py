@@ -13,7 +13,7 @@ from typing import Annotated, NamedTuple
 import typer
 from rich.table import Table
 
-from chaos.command import Report, run_command
+from chaos.command import Report, run_command, say
 from chaos.deployment import await_ready
 from chaos.fleet import Fleet
 from chaos.load import Load, check, sendings
@@ -104,7 +104,7 @@ def _run(minutes: float, share: float, seed: int) -> Soaked:
         apply(settings)
         dataset = read_dataset(DATA)
         send_items(dataset, settings)
-        fleet = Fleet(settings, Path(running.enter_context(TemporaryDirectory())), "together", ("streamrec",), people.print)
+        fleet = Fleet(settings, Path(running.enter_context(TemporaryDirectory())), "together", ("streamrec",), say)
         running.callback(fleet.close)
         watch = Watch(settings)
         watch.start()

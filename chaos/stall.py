@@ -21,7 +21,7 @@ from kafka import KafkaAdminClient, KafkaConsumer, OffsetAndMetadata, TopicParti
 from msgspec.structs import replace
 
 from benchmarks.recovery import write_sessions
-from chaos.command import run_command
+from chaos.command import run_command, say
 from chaos.deployment import await_ready
 from chaos.fleet import Fleet
 from chaos.load import Load, Sending, check
@@ -62,7 +62,7 @@ def stall(
         asyncio.run(write_sessions(kafka.bootstrap_servers, settings.topic_prefix + "sessions", sessions))
         _pass_over(settings.brokers, settings.topic_prefix + "sessions", f"{PREFIX}streamrec-recommend")
         filled = datetime.now(UTC)
-        fleet = Fleet(settings, Path(running.enter_context(TemporaryDirectory())), "apart", ("streamrec",), people.print)
+        fleet = Fleet(settings, Path(running.enter_context(TemporaryDirectory())), "apart", ("streamrec",), say)
         running.callback(fleet.close)
         watch = Watch(settings)
         watch.start()
