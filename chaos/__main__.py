@@ -12,9 +12,10 @@ from typing import Annotated, Any
 import typer
 from rich.markup import escape
 
+from chaos.command import Report, run_command
 from chaos.faults import KINDS
 from chaos.fleet import LAYOUTS
-from chaos.report import is_good, markdown, summary, table
+from chaos.report import incidents, is_good, markdown, summary, table
 from chaos.run import Plan, new_folder, run
 from streamrec.cli.output import people, print_json
 from streamrec.core.errors import UserError
@@ -43,11 +44,13 @@ def chaos(
     kinds: Annotated[str | None, typer.Option(help=f"Only these, with commas: {', '.join(KINDS)}.")] = None,
     layout: Annotated[Layout, typer.Option(help="Which worker processes there are.")] = Layout.MIXED,
     rate: Annotated[float, typer.Option(min=1, help="Records a second.")] = 30,
-    users: Annotated[int, typer.Option(min=1)] = 300,
+    users: Annotated[int, typer.Option(min=1, help="Users that the load is of; some come more often than others.")] = 300,
     patience: Annotated[float, typer.Option(min=1, help="Seconds in which the deployment must have recovered.")] = 180,
-    unmended: Annotated[bool, typer.Option("--unmended", help="Workers with Faust as released: losses must be found.")] = False,
-    plant: Annotated[Plant | None, typer.Option(help="Workers that do this: it must be found.")] = None,
-    report: Annotated[Path | None, typer.Option(help="Write a report to this file (Markdown).")] = None,
+    unmended: Annotated[
+        bool, typer.Option("--unmended", help="Workers with Faust as released. Exit code 1 where losses are found.")
+    ] = False,
+    plant: Annotated[Plant | None, typer.Option(help="Workers that do this. Exit code 1 where it is found.")] = None,
+    report: Report = None,
     keep: Annotated[Path | None, typer.Option(help="Keep logs and brokers' data in this new folder.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print nothing but one JSON object of integers.")] = False,
 ) -> None:
@@ -73,6 +76,7 @@ def chaos(
     else:
         people.print(f"logs are kept in {folder}", markup=False)
     people.print(table(outcome))
+    people.print("what was done for workers besides starting killed ones again:", *incidents(outcome), sep="\n  ", highlight=False)
     if report is not None:
         report.write_text(markdown(outcome, f"make chaos ARGS='{shlex.join(sys.argv[1:])}'"), "utf-8")
     if as_json:
@@ -84,7 +88,7 @@ def chaos(
 
 
 def _chosen(kinds: str | None) -> tuple[str, ...]:
-    chosen = tuple(kinds.split(",")) if kinds else tuple(KINDS)
+    chosen = tuple(KINDS) if kinds is None else tuple(kinds.split(","))
     for kind in chosen:
         if kind not in KINDS:
             raise UserError(f"--kinds: there is no {kind!r}; there are {', '.join(KINDS)}")
@@ -98,10 +102,4 @@ def _as_interrupt(number: int, frame: Any) -> None:
 assert [each.value for each in Layout] == list(LAYOUTS)
 
 if __name__ == "__main__":
-    app = typer.Typer(pretty_exceptions_enable=False, add_completion=False)
-    app.command()(chaos)
-    try:
-        app()
-    except UserError as error:
-        people.print(f"chaos: {error}", markup=False)
-        sys.exit(2)
+    run_command(chaos)

@@ -3,6 +3,7 @@
 import resource
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from random import Random
 from typing import NamedTuple
@@ -32,7 +33,6 @@ Kind = Callable[[Deployment, Random], None]
 def roll(deployment: Deployment, names: Sequence[str]) -> None:
     """SIGTERM and a new start for one after the other."""
     for name in names:
-        deployment.fleet.leave(name)
         deployment.fleet.terminate(name)
         deployment.fleet.want(name)
         await_ready(deployment.fleet)
@@ -49,6 +49,10 @@ def await_ready(fleet: Fleet, seconds: float = READY_SECONDS) -> bool:
 
 
 def limit_files(pid: int, size: int) -> None:
-    """The largest file that the process may write, until it is told otherwise: what is beyond fails, as on a full disk."""
-    _, hard = resource.prlimit(pid, resource.RLIMIT_FSIZE)
-    resource.prlimit(pid, resource.RLIMIT_FSIZE, (size, hard))
+    """The largest file that the process may write, until it is told otherwise: what is beyond fails, as on a full disk.
+
+    A process that has ended meanwhile is none of its business.
+    """
+    with suppress(ProcessLookupError):
+        _, hard = resource.prlimit(pid, resource.RLIMIT_FSIZE)
+        resource.prlimit(pid, resource.RLIMIT_FSIZE, (size, hard))

@@ -20,6 +20,7 @@ LAYOUTS = {
 }
 GRACE = 30.0  # what Kubernetes leaves a container between SIGTERM and SIGKILL
 PROBE_SECONDS, FAILURES = 10.0, 6  # of the liveness probe, as in k8s/
+TOO_SLOWLY = "stopped too slowly"  # what is counted when a worker breaks our promise to stop within GRACE
 PAUSE = 0.3
 ROOT = Path(__file__).parents[1]
 
@@ -47,6 +48,7 @@ class Fleet:
         self._failures: Counter[str] = Counter()  # of the liveness probe, in a row
         self._wanted: set[str] = set()
         self._paused: set[str] = set()
+        self._killed: set[str] = set()  # by us, and not started again yet
         self._lock = threading.RLock()
         self._stopping = threading.Event()
         self._supervisor = threading.Thread(target=self._supervise, name="supervisor", daemon=True)
@@ -75,17 +77,23 @@ class Fleet:
 
     def kill(self, *names: str) -> None:
         """SIGKILL to all of them at once."""
-        self._send(names, signal.SIGKILL)
+        with self._lock:  # or one that the supervisor starts meanwhile would seem to have ended by itself
+            self._killed |= set(names)
+            self._send(names, signal.SIGKILL)
 
     def terminate(self, *names: str) -> None:
-        """SIGTERM to all, and waits until they have ended. Who takes too long is killed; that and bad exit codes are counted."""
+        """SIGTERM to all, which are not wanted any more, and waits until they have ended.
+
+        Who takes too long is killed; that and bad exit codes are counted.
+        """
+        self.leave(*names)
         self._send(names, signal.SIGTERM)
         give_up_at = time.monotonic() + GRACE
         for name in names:
             while (code := self._code(name)) is None and time.monotonic() < give_up_at:
                 time.sleep(0.05)
             if code is None:
-                self.counts["stopped too slowly"] += 1
+                self.counts[TOO_SLOWLY] += 1
                 self._say(f"{name} did not stop within {GRACE:.0f} s of SIGTERM")
                 self.kill(name)
             elif code != 0:
@@ -122,7 +130,6 @@ class Fleet:
     def close(self) -> None:
         """Ends all, in order, and returns when they have ended."""
         names = self.wanted
-        self.leave(*names)
         self._stopping.set()
         self._supervisor.join()
         try:
@@ -133,6 +140,7 @@ class Fleet:
     def _start(self, name: str) -> None:
         self._ports[name] = free_ports(1)[0]
         self._failures[name] = 0
+        self._killed.discard(name)
         home = self._folder / name
         home.mkdir(exist_ok=True)
         command = worker_command(self.settings, role_of(name), self._ports[name], self._entry)
@@ -154,7 +162,7 @@ class Fleet:
             with self._lock:
                 for name in self.wanted:
                     if (code := self._code(name)) is not None:
-                        if code not in (0, -signal.SIGKILL):
+                        if name not in self._killed:  # a SIGKILL that is not ours is the system's: no memory left
                             self.counts["ended by themselves"] += 1
                             self._say(f"{name} ended with {code}: {self.last_words(name)}")
                         self._start(name)

@@ -6,11 +6,12 @@ from collections import Counter, deque
 from collections.abc import Iterator
 from contextlib import suppress
 from random import Random
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from kafka.errors import KafkaError
 from msgspec.structs import replace
 
+from chaos.verdict import Confirmed, checksum
 from streamrec.admin.client import connect_producer
 from streamrec.core.errors import UserError
 from streamrec.core.intake import ERASURES
@@ -18,6 +19,7 @@ from streamrec.core.types import Erasure, Event
 from streamrec.core.wire import encode
 from streamrec.demo.live import TOPIC_OF
 from streamrec.eventlog.dataset import Dataset
+from streamrec.eventlog.records import Headers
 from streamrec.settings import Settings
 
 MINUTE = 60_000
@@ -34,6 +36,11 @@ SHARES = {  # of the records; the rest is as it should be
     "erasure": 0.002,
 }
 POISON = (b"", b"\xc1", b'{"schema_version": 1}', None)
+HEADERS: tuple[Headers, ...] = (
+    (),
+    (("trace", b"\x00\xff"), ("trace", b"")),
+    (("content-type", b"application/json"),),
+)  # of poison
 SKEWS = (-30 * MINUTE, 3 * MINUTE, 60 * MINUTE, 10 * 365 * 24 * 60 * MINUTE)
 REMEMBERED = 200  # events of which one may be repeated
 
@@ -46,6 +53,7 @@ class Sending(NamedTuple):
     value: bytes | None
     what: str
     partition: int | None = None
+    headers: Headers = ()
 
 
 def sendings(seed: int, dataset: Dataset, users: int, partitions: int, started_at: int, rate: float) -> Iterator[Sending]:
@@ -95,7 +103,7 @@ def sendings(seed: int, dataset: Dataset, users: int, partitions: int, started_a
                 yield Sending(ERASURES, event.user_id.encode(), encode(erasure), what)
                 continue
             case "poison":
-                yield Sending(topic, event.user_id.encode(), random.choice(POISON), what)
+                yield Sending(topic, event.user_id.encode(), random.choice(POISON), what, headers=HEADERS[number % len(HEADERS)])
                 continue
             case "unknown version":
                 new = encode(event).replace(b"schema_version\x01", b"schema_version\x09")
@@ -125,7 +133,7 @@ class Load(threading.Thread):
         self._burst = 0
         self._stopping = threading.Event()
         self.sent: Counter[str] = Counter()
-        self.confirmed: set[tuple[str, int, int]] = set()  # topic, partition, offset
+        self.confirmed: list[Confirmed] = []
         self.refused = 0
         self.failure: BaseException | None = None
 
@@ -165,10 +173,15 @@ class Load(threading.Thread):
     def _send(self, producer: object, record: Sending) -> None:
         topic = self._settings.topic_prefix + record.topic
         with suppress(KafkaError):  # no metadata for a minute: all brokers are away
-            future = producer.send(topic, key=record.key, value=record.value, partition=record.partition)  # type: ignore[attr-defined]
+            future = producer.send(  # type: ignore[attr-defined]
+                topic, key=record.key, value=record.value, partition=record.partition, headers=list(record.headers)
+            )
             self.sent[record.what] += 1
-            future.add_callback(lambda at: self.confirmed.add((record.topic, at.partition, at.offset)))
+            future.add_callback(self._confirmed, record.topic, checksum(record.key, record.value))
             future.add_errback(self._refused)
+
+    def _confirmed(self, topic: str, checksum: int, at: Any) -> None:
+        self.confirmed.append(Confirmed((topic, at.partition, at.offset), checksum))
 
     def _refused(self, error: BaseException) -> None:
         self.refused += 1

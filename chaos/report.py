@@ -8,7 +8,9 @@ from typing import NamedTuple
 from rich.table import Table
 
 from chaos.faults import KINDS
+from chaos.fleet import TOO_SLOWLY
 from chaos.run import Outcome
+from chaos.verdict import is_right
 
 
 class Row(NamedTuple):
@@ -48,10 +50,17 @@ def summary(outcome: Outcome) -> dict[str, int]:
 
 
 def is_good(outcome: Outcome) -> bool:
-    """Whether nothing was lost or wrong, and every fault was survived."""
-    told = summary(outcome)
-    bad = ("events_lost", "outputs_wrong", "dead_letters_missing", "committed_ahead")
-    return told["survived"] == told["faults"] and not any(told[name] for name in bad)
+    """Whether nothing was lost or wrong, every fault was survived, and no worker took too long to stop.
+
+    Other incidents may be: a worker that was frozen is to end by itself.
+    """
+    survived = bool(outcome.faults) and all(each.recovered is not None for each in outcome.faults)
+    return survived and not outcome.incidents.get(TOO_SLOWLY) and is_right(outcome.audit, outcome.verdict)
+
+
+def incidents(outcome: Outcome) -> list[str]:
+    """What was done for workers besides starting killed ones again."""
+    return [f"{what} {count} times" for what, count in sorted(outcome.incidents.items())] or ["nothing"]
 
 
 def rows(outcome: Outcome) -> Iterator[Row]:
@@ -105,7 +114,7 @@ def markdown(outcome: Outcome, command: str) -> str:
         *(f"| {what} | {count:,} |" for what, count in sorted(outcome.sent.items(), key=lambda pair: -pair[1])),
         "",
         "What was done for workers besides starting killed ones again:",
-        *([f"{what} {count} times." for what, count in sorted(outcome.incidents.items())] or ["nothing."]),
+        *(f"{each}." for each in incidents(outcome)),
         "",
     ]
     return "\n".join(lines)

@@ -77,13 +77,15 @@ def run(plan: Plan, folder: Path, say: Say) -> Outcome:
     """Runs the plan; logs and the brokers' data go to ``folder``.
 
     Raises:
-        UserError: something could not be started.
+        UserError: something could not be started, or the time was too short for any fault.
     """
     began = time.monotonic()
     with ExitStack() as running:
         deployment, watch = _start(plan, folder, running, say)
         say(f"seed {plan.seed}, {plan.minutes:g} minutes, {plan.layout}, {plan.rate:g} records a second")
         faults = list(_hurt(plan, deployment, watch, say))
+        if not faults:
+            raise UserError(f"no fault came within {plan.minutes:g} minutes; give more --minutes")
         say("all faults done; the load stops, the workers end")
         deployment.load.stop()
         check(deployment.load)

@@ -13,10 +13,12 @@ from typing import Annotated, NamedTuple
 import typer
 from rich.table import Table
 
+from chaos.command import Report, run_command, say
 from chaos.deployment import await_ready
 from chaos.fleet import Fleet
 from chaos.load import Load, check, sendings
 from chaos.run import PREFIX
+from chaos.verdict import Verdict, is_right, judge
 from chaos.watch import Watch
 from streamrec.admin.contracts import load_contracts
 from streamrec.admin.dump import read_topics
@@ -59,16 +61,18 @@ class Soaked(NamedTuple):
     handles_growth: float
     readings: list[Reading]
     audit: Audit
+    verdict: Verdict
+    incidents: dict[str, int]  # by what the fleet had to do
 
 
 def soak(
     minutes: Annotated[float, typer.Option(min=0.5, help="How long the load lasts.")] = 60,
     overload: Annotated[bool, typer.Option("--overload", help="Three times the capacity instead of half of it.")] = False,
     seed: Annotated[int, typer.Option(help="Of the load.")] = 1,
-    report: Annotated[Path | None, typer.Option(help="Write a report to this file (Markdown).")] = None,
+    report: Report = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print nothing but one JSON object.")] = False,
 ) -> None:
-    """One worker under a steady load: memory and file handles, and whether anything was lost. Exit code 1 if so."""
+    """One worker under a steady load: memory and file handles, and whether anything was lost or is wrong. Exit code 1 if so."""
     found = _run(minutes, 3.0 if overload else 0.5, seed)
     if report is not None:
         report.write_text(_markdown(found, overload), "utf-8")
@@ -80,13 +84,15 @@ def soak(
         "handles_growth_percent": round(found.handles_growth, 1),
         "drained_seconds": None if found.drained_seconds is None else round(found.drained_seconds, 1),
         **found.audit._asdict(),
+        **found.verdict._asdict(),
+        "worker_incidents": sum(found.incidents.values()),
     }
     people.print(_table(found))
     if as_json:
         print_json(result)
     else:
         people.print("\n".join(f"{name:>24} {value}" for name, value in result.items()))
-    good = found.drained_seconds is not None and not found.audit.events_lost and not found.audit.outputs_wrong
+    good = found.drained_seconds is not None and not found.incidents and is_right(found.audit, found.verdict)
     raise typer.Exit(0 if good else 1)
 
 
@@ -98,7 +104,7 @@ def _run(minutes: float, share: float, seed: int) -> Soaked:
         apply(settings)
         dataset = read_dataset(DATA)
         send_items(dataset, settings)
-        fleet = Fleet(settings, Path(running.enter_context(TemporaryDirectory())), "together", ("streamrec",), people.print)
+        fleet = Fleet(settings, Path(running.enter_context(TemporaryDirectory())), "together", ("streamrec",), say)
         running.callback(fleet.close)
         watch = Watch(settings)
         watch.start()
@@ -106,6 +112,7 @@ def _run(minutes: float, share: float, seed: int) -> Soaked:
         fleet.want(WORKER)
         if not await_ready(fleet):
             raise UserError(f"the worker was not ready in time: {fleet.not_ready()}")
+        pid = fleet.pid(WORKER)
         partitions = load_contracts()["clicks"].partitions
         load = Load(sendings(seed, dataset, USERS, partitions, time.time_ns() // 1_000_000, CLOCK), settings, rate=10)
         load.burst(FLOOD)
@@ -113,6 +120,7 @@ def _run(minutes: float, share: float, seed: int) -> Soaked:
         running.callback(load.stop)
         began = time.monotonic()
         while load.bursting:
+            check(load)
             time.sleep(0.1)
         drained = watch.wait_drained(300)
         if drained is None:
@@ -120,14 +128,14 @@ def _run(minutes: float, share: float, seed: int) -> Soaked:
         capacity = round(FLOOD / (time.monotonic() - began))
         load.rate = share * capacity
         people.print(f"it does {capacity} events a second; {load.rate:.0f} a second for {minutes:g} minutes")
-        readings = list(_readings(fleet, watch, minutes))
+        readings = list(_readings(fleet, watch, pid, minutes))
         load.rate = 1
         people.print("the load is over; waiting until all is done")
         drained = watch.wait_drained(1800)
         load.stop()
         check(load)
         watch.wait_drained(60)
-        readings.append(_read(fleet, watch, readings[-1].seconds + (drained or 0)))
+        readings.append(_read(fleet, watch, pid, readings[-1].seconds + (drained or 0)))
         fleet.close()
         records = list(read_topics(settings, list(load_contracts())))
     people.print(f"recomputing {len(records)} records")
@@ -140,22 +148,23 @@ def _run(minutes: float, share: float, seed: int) -> Soaked:
         handles_growth=_growth([float(each.handles) for each in readings]),
         readings=readings,
         audit=audit(records, build_recommender(settings), partitions),
+        verdict=judge(records, watch.samples, load.confirmed),
+        incidents=dict(fleet.counts),
     )
 
 
-def _readings(fleet: Fleet, watch: Watch, minutes: float) -> list[Reading]:
+def _readings(fleet: Fleet, watch: Watch, pid: int | None, minutes: float) -> list[Reading]:
     began = time.monotonic()
     made = []
     while time.monotonic() - began < 60 * minutes:
         time.sleep(EVERY)
-        made.append(_read(fleet, watch, time.monotonic() - began))
+        made.append(_read(fleet, watch, pid, time.monotonic() - began))
     return made
 
 
-def _read(fleet: Fleet, watch: Watch, seconds: float) -> Reading:
-    pid = fleet.pid(WORKER)
-    if pid is None:
-        raise UserError(f"the worker ended: {fleet.last_words(WORKER)}")
+def _read(fleet: Fleet, watch: Watch, pid: int | None, seconds: float) -> Reading:
+    if pid is None or fleet.pid(WORKER) != pid:  # its successor starts small
+        raise UserError(f"the worker ended within {seconds / 60:.1f} minutes: {fleet.last_words(WORKER)}")
     status = Path(f"/proc/{pid}/status").read_text()
     resident = next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmRSS"))
     return Reading(seconds, resident / 1024, len(list(Path(f"/proc/{pid}/fd").iterdir())), sum(watch.lag().values()))
@@ -188,7 +197,8 @@ def _markdown(found: Soaked, overload: bool) -> str:
         f"One worker with all roles, one broker and the load on one machine; capacity {found.capacity} events a second, load "
         f"{found.rate} a second for {found.minutes:g} minutes, {drained}. Second to last quarter: memory "
         f"{found.memory_growth:+.1f} %, file handles {found.handles_growth:+.1f} %. {found.audit.events_in:,} events in, "
-        f"{found.audit.events_lost} lost, {found.audit.outputs_wrong} outputs wrong, {found.audit.superseded:,} superseded.",
+        f"{found.audit.events_lost} lost, {found.verdict.unkept + found.verdict.gaps} not kept by the broker, "
+        f"{found.audit.outputs_wrong} outputs wrong, {found.audit.superseded:,} superseded.",
         "",
         "| minutes | resident MB | file handles | records to do |",
         "| --- | --- | --- | --- |",
@@ -199,4 +209,4 @@ def _markdown(found: Soaked, overload: bool) -> str:
 
 
 if __name__ == "__main__":
-    typer.run(soak)
+    run_command(soak)

@@ -7,7 +7,7 @@ event's being written to its recommendation's. Whose users they are goes by who 
 import asyncio
 import signal
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from datetime import UTC, datetime
 from itertools import count
@@ -21,20 +21,22 @@ from kafka import KafkaAdminClient, KafkaConsumer, OffsetAndMetadata, TopicParti
 from msgspec.structs import replace
 
 from benchmarks.recovery import write_sessions
+from chaos.command import run_command, say
 from chaos.deployment import await_ready
 from chaos.fleet import Fleet
-from chaos.load import Load, Sending
+from chaos.load import Load, Sending, check
 from chaos.run import PREFIX
-from chaos.verdict import Wait, waits
+from chaos.verdict import waits
 from chaos.watch import Watch
 from streamrec.admin.dump import read_topics
 from streamrec.admin.topics import apply
 from streamrec.cli.output import people, print_json
 from streamrec.core.errors import UserError
-from streamrec.core.wire import encode
+from streamrec.core.wire import EVENT_TYPES, encode
 from streamrec.demo.live import TOPIC_OF, send_items
 from streamrec.demo.run import DATA
 from streamrec.eventlog.dataset import Dataset, read_dataset
+from streamrec.eventlog.records import LogRecord
 from streamrec.localkafka import LocalKafka
 from streamrec.settings import load_settings
 
@@ -60,7 +62,7 @@ def stall(
         asyncio.run(write_sessions(kafka.bootstrap_servers, settings.topic_prefix + "sessions", sessions))
         _pass_over(settings.brokers, settings.topic_prefix + "sessions", f"{PREFIX}streamrec-recommend")
         filled = datetime.now(UTC)
-        fleet = Fleet(settings, Path(running.enter_context(TemporaryDirectory())), "apart", ("streamrec",), people.print)
+        fleet = Fleet(settings, Path(running.enter_context(TemporaryDirectory())), "apart", ("streamrec",), say)
         running.callback(fleet.close)
         watch = Watch(settings)
         watch.start()
@@ -80,10 +82,11 @@ def stall(
         time.sleep(AFTER_SECONDS)
         after = _assignments(settings.brokers)
         load.stop()
-        watch.wait_drained(120)
-        waited = waits(read_topics(settings, ("clicks", "listens", "sessions", "recommendations"), start=filled))
-    survivors = {partition for member in before.keys() & after.keys() for partition in before[member]}
-    result = {"sessions": sessions, **_figures(waited, round(died * 1000), survivors)}
+        check(load)
+        if watch.wait_drained(120) is None:
+            raise UserError(f"the workers did not recover: after 120 s there is still to do {watch.lag()}")
+        records = read_topics(settings, ("clicks", "listens", "sessions", "recommendations"), start=filled)
+    result = {"sessions": sessions, **figures(records, round(died * 1000), survivors(before, after))}
     if as_json:
         print_json(result)
     else:
@@ -130,8 +133,30 @@ def _assignments(brokers: list[str]) -> Mapping[str, set[int]]:
         admin.close()
 
 
-def _figures(waited: list[Wait], died: int, survivors: set[int]) -> dict[str, int]:
-    """Milliseconds, for events written from the death on, and just before it for comparison."""
+def survivors(before: Mapping[str, set[int]], after: Mapping[str, set[int]]) -> set[int]:
+    """The partitions that a member had before who is there afterwards.
+
+    Raises:
+        UserError: there are none, or nobody else had any: nothing was measured.
+    """
+    found = {partition for member in before.keys() & after.keys() for partition in before[member]}
+    if not found or found == set().union(*before.values()):
+        raise UserError(
+            f"one of two workers was to survive, but {len(before.keys() & after.keys())} of {len(before)} did; start again"
+        )
+    return found
+
+
+def figures(records: Sequence[LogRecord], died: int, survivors: set[int]) -> dict[str, int]:
+    """Milliseconds, for events written from the death on, and just before it for comparison.
+
+    Raises:
+        UserError: an event was never answered: no figure would say how long that one's user waits.
+    """
+    waited = waits(records)
+    events = {record.value for record in records if record.topic in EVENT_TYPES}  # a producer's retry is the same event again
+    if len(waited) < len(events):
+        raise UserError(f"{len(events) - len(waited)} of {len(events)} events were never answered")
     after = [each for each in waited if each.written >= died - 1000]
     before = [each.waited for each in waited if died - 10_000 <= each.written < died - 1000]
     return {
@@ -145,4 +170,4 @@ def _figures(waited: list[Wait], died: int, survivors: set[int]) -> dict[str, in
 
 if __name__ == "__main__":
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    typer.run(stall)
+    run_command(stall)

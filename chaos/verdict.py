@@ -5,6 +5,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import accumulate, pairwise
 from typing import NamedTuple
+from zlib import crc32
 
 from chaos.watch import Sample
 from streamrec.build import Recommender
@@ -25,7 +26,7 @@ class Verdict(NamedTuple):
     """Counts beside those of the audit. All but the last two must be 0; those two tell what repeats look like."""
 
     gaps: int  # offsets within a partition that hold no record
-    unkept: int  # records that the brokers confirmed to the producer and do not have
+    unkept: int  # records that the brokers confirmed to the producer and do not have where they said
     committed_ahead: int  # records that were committed before what they ask for was in the logs
     stale: int  # users whose last recommendation is not for their newest session
     repeats_of_another_model: int  # recommendations sent again after a bundle swap, by the new model
@@ -40,20 +41,26 @@ class Wait(NamedTuple):
     partition: int
 
 
-def judge(records: Sequence[LogRecord], samples: Sequence[Sample], confirmed: Iterable[Place]) -> Verdict:
+class Confirmed(NamedTuple):
+    """Where the brokers said that they had put a record, and its `checksum`: after a truncation another may stand there."""
+
+    place: Place
+    checksum: int
+
+
+def judge(records: Sequence[LogRecord], samples: Sequence[Sample], confirmed: Iterable[Confirmed]) -> Verdict:
     """Args:
     records: what all topics hold, each partition in the order of its offsets.
     samples: what was committed, and how far the topics went afterwards, at some moments.
-    confirmed: where the brokers said that they had put the load's records.
+    confirmed: what the brokers said of the load's records.
     """
     by_topic: dict[str, list[LogRecord]] = defaultdict(list)
     for record in records:
         by_topic[record.topic].append(record)
-    places = {(record.topic, record.partition, record.offset) for record in records}
     stale, out_of_order = _order(by_topic["sessions"], by_topic["recommendations"])
     return Verdict(
         gaps=_gaps(records),
-        unkept=sum(place not in places for place in confirmed),
+        unkept=_unkept(records, confirmed),
         committed_ahead=_committed_ahead(by_topic, samples),
         stale=stale,
         repeats_of_another_model=_of_another_model(by_topic["recommendations"]),
@@ -61,9 +68,20 @@ def judge(records: Sequence[LogRecord], samples: Sequence[Sample], confirmed: It
     )
 
 
+def checksum(key: bytes | None, value: bytes | None) -> int:
+    """Of a record's contents."""
+    return crc32(b"%r %r" % (key, value))
+
+
 def held_against_replay(records: Sequence[LogRecord], recommenders: Sequence[Recommender], partitions: int) -> Audit:
     """The audit, with a recommender for each bundle that served."""
     return audit(records, recommenders[0], partitions, others=recommenders[1:])
+
+
+def is_right(audit: Audit, found: Verdict) -> bool:
+    """Whether nothing was lost and nothing is wrong."""
+    lost = audit.events_lost + audit.dead_letters_missing + found.gaps + found.unkept
+    return not (lost or audit.outputs_wrong or found.committed_ahead or found.stale)
 
 
 def waits(records: Sequence[LogRecord]) -> list[Wait]:
@@ -97,6 +115,13 @@ def _gaps(records: Sequence[LogRecord]) -> int:
         missing += record.offset - last.get((record.topic, record.partition), -1) - 1
         last[record.topic, record.partition] = record.offset
     return missing
+
+
+def _unkept(records: Sequence[LogRecord], confirmed: Iterable[Confirmed]) -> int:
+    due = list(confirmed)
+    places = {each.place for each in due}
+    found = {place: checksum(record.key, record.value) for record in records if (place := _place(record)) in places}
+    return sum(found.get(each.place) != each.checksum for each in due)
 
 
 def _order(sessions: Sequence[LogRecord], made: Sequence[LogRecord]) -> tuple[int, int]:

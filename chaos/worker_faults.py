@@ -24,7 +24,9 @@ def kill_worker_for_long(deployment: Deployment, random: Random) -> None:
 
 def terminate_worker(deployment: Deployment, random: Random) -> None:
     """SIGTERM; started again when it has stopped in order."""
-    deployment.fleet.terminate(random.choice(deployment.fleet.wanted))
+    name = random.choice(deployment.fleet.wanted)
+    deployment.fleet.terminate(name)
+    deployment.fleet.want(name)
 
 
 def kill_while_joining(deployment: Deployment, random: Random) -> None:
@@ -53,7 +55,6 @@ def rescale(deployment: Deployment, random: Random) -> None:
     fleet = deployment.fleet
     role = random.choice(("sessions", "recommend", "explain"))
     others = [name for name in fleet.of_role(role) if name != f"{role}-1"]
-    fleet.leave(*others)
     fleet.want(f"{role}-1")
     fleet.terminate(*others)
     deployment.load.burst(random.randint(300, 900))
@@ -64,12 +65,10 @@ def rescale(deployment: Deployment, random: Random) -> None:
     deployment.load.burst(random.randint(100, 300))
     time.sleep(random.uniform(0, 3))
     for name in added:
-        fleet.leave(name)
         fleet.terminate(name)
     if f"{role}-1" not in fleet.baseline:
         fleet.want(*others)
         await_ready(fleet)
-        fleet.leave(f"{role}-1")
         fleet.terminate(f"{role}-1")
     fleet.want(*fleet.baseline)
 

@@ -12,7 +12,7 @@ from streamrec.core.intake import ERASED
 from streamrec.core.pipeline import recommendation_id
 from streamrec.core.types import Explanation, Recommendation, Session
 from streamrec.core.wire import EVENT_TYPES, Format, decode, format_of
-from streamrec.eventlog.records import LogRecord
+from streamrec.eventlog.records import Headers, LogRecord
 from streamrec.replay.engine import Replay
 from streamrec.replay.order import as_recorded
 
@@ -26,10 +26,10 @@ class Audit(NamedTuple):
     recommendations: int  # different ones
     superseded: int  # events (and erasures) without one, covered by a later recommendation of their user
     events_lost: int  # events with neither
-    outputs_wrong: int  # sessions, recommendations and explanations that are not what replay computes, or unexplained
+    outputs_wrong: int  # records that are not what replay computes, dead letters too, and recommendations left unexplained
     duplicates: int  # recommendations sent again
     dead_letters: int  # different ones
-    dead_letters_missing: int  # unreadable records that are not there, or not with their bytes
+    dead_letters_missing: int  # unreadable records that are not there whole: key, bytes and headers
 
 
 def audit(
@@ -59,22 +59,19 @@ def audit(
     for other in others:
         for record in _by_another(other, by_topic, computed["sessions"], partitions, written_as):
             computed[record.topic].append(record)
-    right = {(name_of(record), record.value) for record in computed["recommendations"]}
-    reasons = {(name_of(record), record.value) for record in computed["explanations"]}
-    wrong = sum((name_of(record), record.value) not in right for record in by_topic["recommendations"])
-    wrong += sum((name_of(record), record.value) not in reasons for record in by_topic["explanations"])
+    wrong = sum(_unlike(by_topic[topic], computed[topic]) for topic in ("sessions", "recommendations", "explanations"))
     wrong += len(sent - {name_of(record) for record in by_topic["explanations"]})
-    wrong += _wrong_sessions(by_topic["sessions"], computed["sessions"])
-    dead, missing = _dead_letters(by_topic["dead-letters"], computed["dead-letters"])
+    wrong += _other_newest(by_topic["sessions"], computed["sessions"])
+    letters, due = set(map(_letter, by_topic["dead-letters"])), set(map(_letter, computed["dead-letters"]))
     return Audit(
         events_in=events_in,
         recommendations=sum(not name.startswith(_ERASED) for name in sent),
         superseded=superseded,
         events_lost=lost,
-        outputs_wrong=wrong,
+        outputs_wrong=wrong + len(letters - due),
         duplicates=len(by_topic["recommendations"]) - len(sent),
-        dead_letters=dead,
-        dead_letters_missing=missing,
+        dead_letters=len(letters),
+        dead_letters_missing=len(due - letters),
     )
 
 
@@ -112,28 +109,27 @@ def _unanswered(computed: Sequence[LogRecord], sent: set[str]) -> tuple[int, int
     return superseded, lost
 
 
-def _wrong_sessions(found: Sequence[LogRecord], computed: Sequence[LogRecord]) -> int:
-    """Sessions that replay does not compute, and users whose newest session is another one."""
-    right = set(map(_state, computed))
-    newest_found = {record.key: _state(record) for record in found}
-    newest_right = {record.key: _state(record) for record in computed}
-    users = newest_found.keys() | newest_right.keys()
-    return sum(_state(record) not in right for record in found) + sum(newest_found.get(u) != newest_right.get(u) for u in users)
+def _unlike(found: Sequence[LogRecord], computed: Sequence[LogRecord]) -> int:
+    """Records that replay does not compute."""
+    right = set(map(_content, computed))
+    return sum(_content(record) not in right for record in found)
 
 
-def _state(record: LogRecord) -> bytes | str | None:
-    return _erasure(record) if record.value is None else record.value
+def _other_newest(found: Sequence[LogRecord], computed: Sequence[LogRecord]) -> int:
+    """Users whose newest session is another one."""
+    newest_found = {record.key: _content(record) for record in found}
+    newest_right = {record.key: _content(record) for record in computed}
+    return sum(newest_found.get(user) != newest_right.get(user) for user in newest_found.keys() | newest_right.keys())
 
 
-def _dead_letters(found: Sequence[LogRecord], computed: Sequence[LogRecord]) -> tuple[int, int]:
-    kept = {_origin(record): (record.key, record.value) for record in found}
-    due = {_origin(record): (record.key, record.value) for record in computed}
-    return len(kept), sum(kept.get(origin) != content for origin, content in due.items())
+def _content(record: LogRecord) -> tuple[int, bytes | None, bytes | str]:
+    """What must be as replay computes it; of a tombstone, its note."""
+    return record.partition, record.key, _erasure(record) if record.value is None else record.value
 
 
-def _origin(record: LogRecord) -> tuple[bytes | None, ...]:
-    headers = dict(record.headers)
-    return tuple(headers.get(f"streamrec.dlq.{name}") for name in ("topic", "partition", "offset"))
+def _letter(record: LogRecord) -> tuple[int, bytes | None, bytes | None, Headers]:
+    """The headers are part of it: the record's own, and where it stood and why it is here."""
+    return record.partition, record.key, record.value, record.headers
 
 
 def _erasure(record: LogRecord) -> str:

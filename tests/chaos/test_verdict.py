@@ -2,7 +2,7 @@
 
 import pytest
 
-from chaos.verdict import judge, longest_waits, waits
+from chaos.verdict import Confirmed, checksum, judge, longest_waits, waits
 from chaos.watch import Sample
 from streamrec.core.intake import ERASED, MISROUTED
 from streamrec.core.pipeline import recommendation_id
@@ -65,9 +65,13 @@ def renumbered(records: list[LogRecord], topic: str) -> list[LogRecord]:
     return [each._replace(offset=next(offsets)) if each.topic == topic else each for each in records]
 
 
+def confirmed() -> list[Confirmed]:
+    """What the brokers said of the listens."""
+    return [Confirmed((each.topic, 0, each.offset), checksum(each.key, each.value)) for each in log() if each.topic == "listens"]
+
+
 def test_all_is_well_where_nothing_went_wrong() -> None:
-    confirmed = {("listens", 0, offset) for offset in range(3)}
-    assert not any(judge(log(), [ALL_DONE, sample(0), sample(1, listens=1)], confirmed))
+    assert not any(judge(log(), [ALL_DONE, sample(0), sample(1, listens=1)], confirmed()))
 
 
 @pytest.mark.parametrize("topic", ["listens", "sessions", "recommendations", "explanations"])
@@ -76,7 +80,20 @@ def test_an_offset_without_a_record_is_a_gap(topic: str) -> None:
 
 
 def test_a_record_that_was_confirmed_and_is_not_there() -> None:
-    assert judge(log(), [], [("listens", 0, 7)]).unkept == 1
+    assert judge(without("listens", 2), [], confirmed()).unkept == 1
+
+
+@pytest.mark.parametrize("other", [{"key": b"bert"}, {"value": b"other"}, {"value": None}])
+def test_a_confirmed_record_in_whose_place_another_one_stands(other: dict[str, bytes | None]) -> None:
+    """After a leader change that truncates, offsets are given again."""
+    reused = [each._replace(**other) if (each.topic, each.offset) == ("listens", 2) else each for each in log()]
+    found = judge(reused, [], confirmed())
+    assert (found.unkept, found.gaps) == (1, 0)
+
+
+def test_of_two_records_that_were_confirmed_at_one_place_one_is_lost() -> None:
+    lost = Confirmed(("listens", 0, 2), checksum(b"anna", b"other"))
+    assert judge(log(), [], [*confirmed(), lost]).unkept == 1
 
 
 @pytest.mark.parametrize(
