@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 WINDOW = 10
 DECAY = 0.8  # of a transition's weight, for each step further apart
 KEEP = 500  # followers of each item; with all of them Markov is no better on ml-1m
-TABLE = 2**24  # cells of a table of all pairs that may be held in memory
+TABLE = 2**24  # cells of a table of all pairs that is better than sorting them
+BAND = 2**21  # cells of it at a time
 RECENT = 0.1  # of the log: after so many interactions one counts half as much for recent popularity
 
 
@@ -63,15 +64,21 @@ def count_pairs(
 
 
 def _summed_in_a_table(keys: list[NDArray[np.int64]], weights: list[float], size: int) -> Pairs:
-    """Three times as fast as sorting."""
-    times, weight = np.zeros(size * size, np.int64), np.zeros(size * size)
-    direct = np.bincount(keys[1], minlength=size * size) if len(keys) > 1 else times
-    for key, each in zip(keys, weights, strict=True):
-        counted = np.bincount(key, minlength=size * size)
-        times += counted
-        weight += each * counted
-    found = np.flatnonzero(times)
-    return Pairs(found // size, found % size, times[found], direct[found], weight[found])
+    """Three times as fast as sorting. The table is filled band by band, so that it is never whole in memory."""
+    parts = []
+    for low in range(0, size * size, BAND):
+        cells = min(BAND, size * size - low)
+        times, direct, weight = np.zeros(cells, np.int64), np.zeros(cells, np.int64), np.zeros(cells)
+        for lag, (key, each) in enumerate(zip(keys, weights, strict=True)):
+            counted = np.bincount(key[(key >= low) & (key < low + cells)] - low, minlength=cells)
+            times += counted
+            weight += each * counted
+            if lag == 1:
+                direct = counted
+        found = np.flatnonzero(times)
+        parts.append((found + low, times[found], direct[found], weight[found]))
+    cell, times, direct, weight = (np.concatenate(column) for column in zip(*parts, strict=True))
+    return Pairs(cell // size, cell % size, times, direct, weight)
 
 
 def _summed_by_sorting(keys: list[NDArray[np.int64]], weights: list[float], size: int) -> Pairs:
