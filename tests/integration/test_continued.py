@@ -1,5 +1,7 @@
 """A bundle that goes on learning: new items are recommended, what was known before is still known, nothing is learned twice."""
 
+import gzip
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +10,9 @@ import pytest
 pytest.importorskip("torch", reason="the extra train is not installed")
 
 from streamrec.core.errors import UserError
+from streamrec.demo.run import DATA
+from streamrec.evaluation.evaluate import _Question, _tallies
+from streamrec.evaluation.protocols import split
 from streamrec.eventlog.dataset import Dataset, read_dataset
 from streamrec.serving.bundle import Bundle, load_bundle
 from streamrec.training.train import train
@@ -102,3 +107,37 @@ def test_a_log_that_is_known_already_is_not_counted_again(base: Bundle, tmp_path
 def test_a_base_that_knows_what_is_withheld_is_refused(base: Bundle, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="may have learned what --holdout leave-one-out withholds"):
         train(walks(tmp_path / "data", OLD, "u", 0), tmp_path / "bundle", steps=3, holdout="leave-one-out", continues=base.path)
+
+
+def part_of_the_radio_week(folder: Path, first: int, until: int) -> Dataset:
+    """The plays from day ``first`` (0 to 6) until before day ``until``."""
+    header, *lines = gzip.decompress((DATA / "events.csv.gz").read_bytes()).decode().splitlines()
+    times = np.array([float(line.split(",")[2]) for line in lines])
+    day = (times - times[0]) // DAY
+    folder.mkdir()
+    kept = [line for line, of in zip(lines, day.tolist(), strict=True) if first <= of < until]
+    (folder / "events.csv").write_text("\n".join([header, *kept]))
+    shutil.copy(DATA / "items.csv.gz", folder)
+    return read_dataset(folder)
+
+
+def worth(bundle: Bundle, dataset: Dataset, since: int) -> float:
+    """NDCG@10 of the generator for what came from a time on."""
+    parts = split(dataset, "none")
+    asked = np.flatnonzero(parts.occurred_at >= since)
+    question = _Question(bundle, dataset, parts, parts.counted, asked, exclude_seen=True, threads=1)
+    return _tallies(question, {}, None, lambda done: None)["generator"].metrics().ndcg
+
+
+def test_a_real_log_goes_on_and_little_is_forgotten(tmp_path: Path) -> None:
+    """Four days of radio, then two more. What was known is asked on the last hours of the four, which no weight has learned."""
+    four, last = part_of_the_radio_week(tmp_path / "four", 0, 4), part_of_the_radio_week(tmp_path / "last", 4, 7)
+    base = load_bundle(train(four, tmp_path / "base", steps=100, dim=32, context=50).bundle)
+    newer = part_of_the_radio_week(tmp_path / "newer", 4, 6)
+    continued = load_bundle(train(newer, tmp_path / "continued", steps=60, continues=base.path).bundle)
+    parts = split(four, "none")
+    end_of_four, last_day = int(parts.occurred_at[parts.validation].min()), int(newer.occurred_at[-1]) + 1
+    for bundle in (base, continued):
+        print(worth(bundle, four, end_of_four), worth(bundle, last, last_day))
+    assert worth(continued, last, last_day) > worth(base, last, last_day)
+    assert worth(continued, four, end_of_four) > 0.9 * worth(base, four, end_of_four)
