@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 WINDOW = 10
 DECAY = 0.8  # of a transition's weight, for each step further apart
 KEEP = 500  # followers of each item; with all of them Markov is no better on ml-1m
-TABLE = 2**24  # cells of a table of all pairs that may be held in memory
+TABLE = 2**24  # cells of a table of all pairs that is better than sorting them
+BAND = 2**21  # cells of it at a time
 RECENT = 0.1  # of the log: after so many interactions one counts half as much for recent popularity
 
 
@@ -52,29 +53,37 @@ def count_pairs(
     """
     place = np.arange(len(items))
     again = _next_of_the_same(users, items)
-    keys, weights = [np.empty(0, np.int64)], [1.0]
+    cell = np.int32 if size * size <= TABLE else np.int64  # ten keys for each interaction are much
+    keys, weights = [np.empty(0, cell)], [1.0]
     for lag in range(1, min(window, len(items) - 1) + 1):
         pair = (users[:-lag] == users[lag:]) & (again[:-lag] >= place[lag:])
         if new is not None:
             pair &= new[lag:]
-        keys.append(items[:-lag][pair].astype(np.int64) * size + items[lag:][pair])
+        keys.append(items[:-lag][pair].astype(cell) * cell(size) + items[lag:][pair].astype(cell))
         weights.append(decay ** (lag - 1))
     return _summed_in_a_table(keys, weights, size) if size * size <= TABLE else _summed_by_sorting(keys, weights, size)
 
 
-def _summed_in_a_table(keys: list[NDArray[np.int64]], weights: list[float], size: int) -> Pairs:
-    """Three times as fast as sorting."""
-    times, weight = np.zeros(size * size, np.int64), np.zeros(size * size)
-    direct = np.bincount(keys[1], minlength=size * size) if len(keys) > 1 else times
-    for key, each in zip(keys, weights, strict=True):
-        counted = np.bincount(key, minlength=size * size)
-        times += counted
-        weight += each * counted
-    found = np.flatnonzero(times)
-    return Pairs(found // size, found % size, times[found], direct[found], weight[found])
+def _summed_in_a_table(keys: list[NDArray[Any]], weights: list[float], size: int) -> Pairs:
+    """Three times as fast as sorting. The table is filled band by band, so that it is never whole in memory."""
+    parts = []
+    for low in range(0, size * size, BAND):
+        cells = min(BAND, size * size - low)
+        times, direct, weight = np.zeros(cells, np.int64), np.zeros(cells, np.int64), np.zeros(cells)
+        for lag, (key, each) in enumerate(zip(keys, weights, strict=True)):
+            counted = np.bincount(key[(key >= low) & (key < low + cells)] - low, minlength=cells)
+            times += counted
+            weight += each * counted
+            if lag == 1:
+                direct = counted
+        found = np.flatnonzero(times)
+        parts.append((found + low, times[found], direct[found], weight[found]))
+    cell, times, direct, weight = (np.concatenate(column) for column in zip(*parts, strict=True))
+    del parts
+    return Pairs(cell // size, cell % size, times, direct, weight)
 
 
-def _summed_by_sorting(keys: list[NDArray[np.int64]], weights: list[float], size: int) -> Pairs:
+def _summed_by_sorting(keys: list[NDArray[Any]], weights: list[float], size: int) -> Pairs:
     found, inverse, times = np.unique(np.concatenate(keys), return_inverse=True, return_counts=True)
     each = np.repeat(weights, [len(key) for key in keys])
     direct = np.bincount(inverse[: len(keys[1])] if len(keys) > 1 else inverse, minlength=len(found))

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 TOKENS = 2000  # in a batch, padding included
+STEP = 10  # rows are padded to a multiple: each new shape of a batch costs memory, for the kernels that are compiled for it
 
 
 class Batch(NamedTuple):
@@ -35,8 +36,9 @@ def batches(users: NDArray[Any], items: NDArray[Any], context: int, seed: int) -
     for epoch in count():
         random = np.random.default_rng([seed, epoch])
         rows = _cut(first, sizes, context, random)
-        for batch in _grouped(rows, random):
-            yield _padded(items, rows[batch])
+        widths = np.minimum(-(-rows[:, 1] // STEP) * STEP, context)
+        for batch in _grouped(rows, widths, random):
+            yield _padded(items, rows[batch], widths[batch].max())
 
 
 def _cut(first: NDArray[Any], sizes: NDArray[Any], context: int, random: np.random.Generator) -> NDArray[np.int64]:
@@ -49,23 +51,23 @@ def _cut(first: NDArray[Any], sizes: NDArray[Any], context: int, random: np.rand
     return np.array(rows, np.int64).reshape(-1, 2)
 
 
-def _grouped(rows: NDArray[np.int64], random: np.random.Generator) -> list[NDArray[np.int64]]:
+def _grouped(rows: NDArray[np.int64], widths: NDArray[np.int64], random: np.random.Generator) -> list[NDArray[np.int64]]:
     by_length = np.lexsort((random.random(len(rows)), rows[:, 1]))
     groups: list[NDArray[np.int64]] = []
     group: list[int] = []
-    longest = 0
+    widest = 0
     for row in by_length[::-1].tolist():
-        longest = longest or int(rows[row, 1])
-        if group and (len(group) + 1) * longest > TOKENS:
+        widest = widest or int(widths[row])
+        if group and (len(group) + 1) * widest > TOKENS:
             groups.append(np.array(group))
-            group, longest = [], int(rows[row, 1])
+            group, widest = [], int(widths[row])
         group.append(row)
     groups.append(np.array(group))
     return [groups[place] for place in random.permutation(len(groups))]
 
 
-def _padded(items: NDArray[Any], rows: NDArray[np.int64]) -> Batch:
-    step = np.arange(rows[:, 1].max())
+def _padded(items: NDArray[Any], rows: NDArray[np.int64], width: int) -> Batch:
+    step = np.arange(width)
     inside = step < rows[:, 1:]
     places = np.where(inside, rows[:, :1] + step, 0)
     return Batch(np.where(inside, items[places], 0), np.where(inside, items[np.minimum(places + 1, len(items) - 1)], -1))

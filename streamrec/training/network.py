@@ -5,6 +5,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 from transformers import GPT2Config, GPT2Model
 
 Softmax = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
@@ -109,6 +110,7 @@ class FullSoftmax(torch.autograd.Function):
     """
 
     PIECE = 256
+    STEP = 32  # rows of a piece are padded to a multiple, as batches are
 
     @staticmethod
     def forward(ctx: Any, states: Tensor, embeddings: Tensor, bias: Tensor, targets: Tensor, own: Tensor | None = None) -> Tensor:
@@ -118,14 +120,18 @@ class FullSoftmax(torch.autograd.Function):
         total = torch.zeros(())
         for piece in range(0, len(targets), FullSoftmax.PIECE):
             these = slice(piece, piece + FullSoftmax.PIECE)
-            state, target = states[these], targets[these, None]
+            target = targets[these, None]
+            rows = len(target)
+            state = functional.pad(states[these], (0, 0, 0, -rows % FullSoftmax.STEP))
             logits = torch.addmm(offsets, state, items.T)
             if own is not None:
-                logits.scatter_add_(1, target, own[these, None].to(logits.dtype))
+                logits[:rows].scatter_add_(1, target, own[these, None].to(logits.dtype))
             chances = logits.softmax(dim=1)
-            total -= chances.gather(1, target).float().clamp_min(1e-30).log().sum()
-            error = chances.scatter_add_(1, target, torch.full_like(target, -1, dtype=chances.dtype))
-            grad_states[these] = error @ items
+            total -= chances[:rows].gather(1, target).float().clamp_min(1e-30).log().sum()
+            error = chances
+            error[:rows].scatter_add_(1, target, torch.full_like(target, -1, dtype=chances.dtype))
+            error[rows:] = 0
+            grad_states[these] = (error @ items)[:rows]
             grad_embeddings += error.T @ state
             grad_bias += (ones[:, : len(state)] @ error)[0]  # as a product it is several times faster than as a sum
         ctx.save_for_backward(grad_states, grad_embeddings, grad_bias)

@@ -8,6 +8,7 @@ from streamrec.training.network import FullSoftmax
 
 LARGE = 20_000  # items above which training samples
 UNIFORM = 2048  # items drawn besides the targets of the batch
+STEP = 256  # the sample is padded to a multiple, as batches are
 
 
 def sampled_softmax(states: Tensor, embeddings: Tensor, bias: Tensor, targets: Tensor, shares: Tensor) -> Tensor:
@@ -25,6 +26,8 @@ def sampled_softmax(states: Tensor, embeddings: Tensor, bias: Tensor, targets: T
     expected = len(targets) * shares[items] + UNIFORM / size
     log_chance = torch.log(-torch.expm1(-expected))
     own = places[: len(targets)]
-    sampled = functional.embedding(items, embeddings)
-    loss: Tensor = FullSoftmax.apply(states, sampled, bias[items] - log_chance, own, log_chance[own])
+    missing = -len(items) % STEP
+    sampled = functional.embedding(functional.pad(items, (0, missing)), embeddings)
+    offsets = functional.pad(bias[items] - log_chance, (0, missing), value=-torch.inf)
+    loss: Tensor = FullSoftmax.apply(states, sampled, offsets, own, log_chance[own])
     return loss

@@ -1,5 +1,7 @@
 """A bundle that goes on learning: new items are recommended, what was known before is still known, nothing is learned twice."""
 
+import gzip
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +10,8 @@ import pytest
 pytest.importorskip("torch", reason="the extra train is not installed")
 
 from streamrec.core.errors import UserError
+from streamrec.evaluation.evaluate import _Question, _tallies
+from streamrec.evaluation.protocols import split
 from streamrec.eventlog.dataset import Dataset, read_dataset
 from streamrec.serving.bundle import Bundle, load_bundle
 from streamrec.training.train import train
@@ -16,6 +20,8 @@ SMALL = {"dim": 16, "heads": 2, "context": 12}
 OLD = [f"old{n:02}" for n in range(30)]
 NEW = [f"new{n:02}" for n in range(10)]
 DAY = 86_400
+MOVIES = Path(__file__).parents[3] / "shared" / "data" / "ml-100k"
+PARTS = {"old": (0, 0.6), "newer": (0.6, 0.8), "whole": (0, 1)}
 
 
 def walks(folder: Path, items: list[str], users: str, since: int) -> Dataset:
@@ -102,3 +108,35 @@ def test_a_log_that_is_known_already_is_not_counted_again(base: Bundle, tmp_path
 def test_a_base_that_knows_what_is_withheld_is_refused(base: Bundle, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="may have learned what --holdout leave-one-out withholds"):
         train(walks(tmp_path / "data", OLD, "u", 0), tmp_path / "bundle", steps=3, holdout="leave-one-out", continues=base.path)
+
+
+def part(folder: Path, lines: list[str], first: float, until: float) -> Dataset:
+    """Of all events those from the share ``first`` on until before the share ``until``."""
+    header, *events = lines
+    folder.mkdir()
+    kept = events[int(first * len(events)) : int(until * len(events))]
+    (folder / "events.csv").write_text("\n".join([header, *kept]))
+    shutil.copy(MOVIES / "items.csv.gz", folder)
+    return read_dataset(folder)
+
+
+def worth(bundle: Bundle, dataset: Dataset, since: int) -> float:
+    """NDCG@10 of the generator for what came from a time on, 3,000 of it at most."""
+    parts = split(dataset, "none")
+    asked = np.flatnonzero(parts.occurred_at >= since)
+    asked = np.sort(np.random.default_rng(0).permutation(asked)[:3000])
+    question = _Question(bundle, dataset, parts, parts.counted, asked, exclude_seen=True, threads=1)
+    return _tallies(question, {}, None, lambda done: None)["generator"].metrics().ndcg
+
+
+@pytest.mark.skipif(not MOVIES.is_dir(), reason=f"{MOVIES} is not there: ML-100K may not be redistributed")
+def test_a_real_log_goes_on_and_little_is_forgotten(tmp_path: Path) -> None:
+    """ML-100K's first 60 %, then 20 % more. What was known is asked on the end of the 60 %, which no weight has learned."""
+    lines = gzip.decompress((MOVIES / "events.csv.gz").read_bytes()).decode().splitlines()
+    old, newer, whole = (part(tmp_path / name, lines, *of) for name, of in PARTS.items())
+    base = load_bundle(train(old, tmp_path / "base", steps=200, dim=64, context=50).bundle)
+    continued = load_bundle(train(newer, tmp_path / "continued", steps=100, continues=base.path).bundle)
+    parts = split(old, "none")
+    end, after = int(parts.occurred_at[parts.validation].min()), int(newer.occurred_at[-1]) + 1
+    assert worth(continued, old, end) > 0.95 * worth(base, old, end) > 0.04
+    assert worth(continued, whole, after) > worth(base, whole, after)

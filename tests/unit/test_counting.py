@@ -54,10 +54,11 @@ def test_pairs_are_what_counting_by_hand_gives(logs: list[list[int]], window: in
     assert pairs.direct.tolist() == [direct[pair] for pair in found]
 
 
-@given(LOGS, st.integers(1, 4))
-def test_sorting_counts_what_a_table_counts(logs: list[list[int]], window: int) -> None:
-    table = count_pairs(*flat(logs), SIZE, window=window)
+@given(LOGS, st.integers(1, 4), st.integers(1, SIZE**2))
+def test_sorting_counts_what_a_table_counts(logs: list[list[int]], window: int, band: int) -> None:
     with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(counting, "BAND", band)
+        table = count_pairs(*flat(logs), SIZE, window=window)
         patched.setattr(counting, "TABLE", 0)
         assert_same(count_pairs(*flat(logs), SIZE, window=window), table)
 
