@@ -139,11 +139,14 @@ def _slates(generator: GPTRec, counts: _Counts, parts: Split, lessons: Lessons, 
     vocabulary = lessons.vocabulary
     transitions = Transitions(vocabulary, counts.transitions, counts.popularity, counts.interactions, WINDOW)
     scorer = AdditiveScorer(vocabulary, transitions, counts.popularity, UNFITTED)
-    made = list(slates(generator, scorer, counts.popularity, parts, lessons.slates, lessons.to_vocabulary))
     width = min(CANDIDATES, max(1, len(vocabulary) // 2))  # of a few items, who has had most of them has no whole slate
-    made = [slate for slate in made if len(slate.candidates) >= width]
-    features = np.array([slate.features[:width] for slate in made]).reshape(len(made), width, len(FEATURES))
-    matches = np.array([slate.candidates[:width] == slate.target for slate in made], bool).reshape(len(made), width)
+    made = [  # not the slates themselves: each has a log-probability for every item
+        (slate.features[:width], slate.candidates[:width] == slate.target)
+        for slate in slates(generator, scorer, counts.popularity, parts, lessons.slates, lessons.to_vocabulary)
+        if len(slate.candidates) >= width
+    ]
+    features = np.array([each for each, _ in made]).reshape(len(made), width, len(FEATURES))
+    matches = np.array([each for _, each in made], bool).reshape(len(made), width)
     return Slates(features, np.where(matches.any(axis=1), matches.argmax(axis=1), -1))
 
 
