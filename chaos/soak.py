@@ -35,7 +35,7 @@ from streamrec.settings import load_settings
 
 WORKER = "all-1"
 FLOOD = 3000
-USERS = 3000
+USERS = 500  # few enough for their histories to be full after some minutes: what grows then should not
 CLOCK = 1000.0  # events a second by their own clock; with far fewer than are sent they would come from the future
 EVERY = 5.0
 ROWS = 20
