@@ -108,7 +108,8 @@ class Consumer(driver.Consumer):
         if self._unacked_messages:
             late = sorted(f"{message.topic}[{message.partition}]@{message.offset}" for message in self._unacked_messages)
             self.log.warning("%d events are not done and will come again: %s", len(late), late[:5])
-        app.after_drain()
+        if app.failure is None:  # else the process ends, and what is confirmed until then is committed still
+            app.after_drain()
         await self.commit_and_end_transactions()
 
 
