@@ -72,8 +72,8 @@ def test_no_slate_is_empty_or_holds_what_its_user_has_had(settings):
 )
 def test_the_audit_counts_what_is_planted(settings, topic, fault, counted):
     records = all_records(settings)
-    sent = Counter(record.value for record in records)  # of what came twice, one may go
-    place = max(number for number, record in enumerate(records) if record.topic == topic and sent[record.value] == 1)
+    sent = Counter((record.topic, record.value) for record in records)  # of what came twice, one may go
+    place = max(number for number, each in enumerate(records) if each.topic == topic and sent[topic, each.value] == 1)
     planted = plant(records, place, fault)
     before = audit(records, build_recommender(settings), PARTITIONS)
     after = audit(planted, build_recommender(settings), PARTITIONS)
