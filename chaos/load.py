@@ -8,6 +8,7 @@ from contextlib import suppress
 from random import Random
 from typing import Any, NamedTuple
 
+from kafka import KafkaProducer
 from kafka.errors import KafkaError
 from msgspec.structs import replace
 
@@ -170,10 +171,10 @@ class Load(threading.Thread):
                 self._send(producer, next(self._records))
             producer.flush(timeout=120)
 
-    def _send(self, producer: object, record: Sending) -> None:
+    def _send(self, producer: KafkaProducer, record: Sending) -> None:
         topic = self._settings.topic_prefix + record.topic
         with suppress(KafkaError):  # no metadata for a minute: all brokers are away
-            future = producer.send(  # type: ignore[attr-defined]
+            future = producer.send(
                 topic, key=record.key, value=record.value, partition=record.partition, headers=list(record.headers)
             )
             self.sent[record.what] += 1

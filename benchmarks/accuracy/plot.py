@@ -7,10 +7,9 @@ from pathlib import Path
 from statistics import mean
 
 import matplotlib as mpl
+from matplotlib.figure import Figure
 
-mpl.use("svg")
 mpl.rcParams["svg.hashsalt"] = "streamrec"  # the same rows give the same bytes
-import matplotlib.pyplot as plt  # noqa: E402
 
 LABELS = {"sasrec": "SASRec (RecTools)", "esasrec": "eSASRec (RecTools)"}
 SHOWN = ("popularity", "markov", "ease", "item_knn")  # as lines across: they take seconds
@@ -24,7 +23,8 @@ def main(results: Path) -> None:
         points[row["model"]][row["minutes"]].append(row["metrics"]["ndcg@10"])
         if "generator" in row:
             points[f"{row['model']}, generator alone"][row["minutes"]].append(row["generator"]["ndcg@10"])
-    figure, axes = plt.subplots(figsize=(6.4, 3.8), layout="constrained")
+    figure = Figure(figsize=(6.4, 3.8), layout="constrained")
+    axes = figure.subplots()
     for model in [model for model in points if 0.0 not in points[model]]:
         minutes = sorted(points[model])
         middle = [mean(points[model][each]) for each in minutes]

@@ -83,6 +83,9 @@ class Filter(NamedTuple):
         )
 
 
+EVERYTHING = Filter()
+
+
 class Replayed(NamedTuple):
     """What became of the dead letters that were meant."""
 
@@ -92,7 +95,7 @@ class Replayed(NamedTuple):
     unknown: int  # of no input topic
 
 
-def letters(settings: Settings, which: Filter = Filter()) -> list[Letter]:  # noqa: B008  (frozen)
+def letters(settings: Settings, which: Filter = EVERYTHING) -> list[Letter]:
     """The dead letters that are meant, by time. A record without their headers is no dead letter and is left out.
 
     Raises:

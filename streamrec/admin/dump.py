@@ -3,6 +3,7 @@
 import heapq
 from collections.abc import Sequence
 from datetime import datetime
+from typing import Any
 
 from kafka import KafkaConsumer, TopicPartition
 
@@ -58,11 +59,11 @@ def partitions_of(consumer: KafkaConsumer, settings: Settings, topics: Sequence[
     return found
 
 
-def as_log_record(record: object, prefix: int) -> LogRecord:
+def as_log_record(record: Any, prefix: int) -> LogRecord:
     """kafka-python's record as ours; ``prefix`` is the length of the deployment's prefix."""
-    topic, partition, offset = record.topic[prefix:], record.partition, record.offset  # type: ignore[attr-defined]
-    headers = tuple((name, value) for name, value in record.headers)  # type: ignore[attr-defined]
-    return LogRecord(topic, partition, offset, record.timestamp, record.key, record.value, headers)  # type: ignore[attr-defined]
+    topic, partition, offset = record.topic[prefix:], record.partition, record.offset
+    headers = tuple((name, value) for name, value in record.headers)
+    return LogRecord(topic, partition, offset, record.timestamp, record.key, record.value, headers)
 
 
 def _offsets(consumer: KafkaConsumer, bound: Bound, default: dict[TopicPartition, int]) -> dict[TopicPartition, int]:

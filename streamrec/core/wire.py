@@ -43,7 +43,8 @@ def decode(kind: type[M], value: bytes | None, written_as: Format = "msgpack") -
     if len(value) > MAX_RECORD_BYTES:
         raise InvalidRecord("too_large", f"{len(value)} bytes; at most {MAX_RECORD_BYTES} are read")
     try:
-        return _decoder(kind, written_as).decode(value)  # type: ignore[no-any-return]
+        message: M = _decoder(kind, written_as).decode(value)
+        return message
     except msgspec.ValidationError as error:
         version = _version(value, written_as)
         if version not in (None, 1):

@@ -13,7 +13,7 @@ import zlib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any, NamedTuple
+from typing import IO, Any, NamedTuple, cast
 
 import msgspec
 
@@ -150,4 +150,4 @@ def _open(path: Path, mode: str) -> Iterator[IO[bytes]]:
             yield file
         else:  # no time and no name in the header, or the same log would not give the same bytes
             with gzip.GzipFile(filename="", mode=mode, fileobj=file, mtime=0) as unzipped:
-                yield unzipped  # type: ignore[misc]
+                yield cast("IO[bytes]", unzipped)

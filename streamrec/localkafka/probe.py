@@ -9,6 +9,7 @@ import time
 import uuid
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from functools import partial
 from typing import Any
 
 from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer
@@ -30,7 +31,7 @@ def wait_usable(cluster_id: str, addresses: Mapping[int, str], still_there: Stil
         client: further settings of a client, such as its credentials.
     """
     for address in addresses.values():
-        _until(lambda address=address: _answers(address), still_there)  # type: ignore[misc]
+        _until(partial(_answers, address), still_there)
     settings = {"bootstrap_servers": list(addresses.values()), "client_id": "streamrec-localkafka", **client}
     topic = f"localkafka-probe-{uuid.uuid4().hex[:12]}"
     _until(lambda: _serves(cluster_id, set(addresses), topic, settings), still_there)

@@ -128,7 +128,7 @@ class RecommendRole:
         waits = {place: self._cap.wait(place[1], now) if due.session else 0.0 for place, due in self._held.items()}
         due = [self._held.pop(place) for place, wait in waits.items() if not wait]
         self._cap.forget(now)
-        return [each for each in due if not each.delivery.dropped], min((waits[place] for place in self._held), default=None)
+        return due, min((waits[place] for place in self._held), default=None)
 
     async def _read(self, delivery: Delivery) -> Due | None:
         record = delivery.record
@@ -149,6 +149,8 @@ class RecommendRole:
     async def _answer(self, due: Sequence[Due]) -> None:
         sessions = []
         for each in due:
+            if each.delivery.dropped:  # also while the batch before this one was in the model
+                continue
             if each.session is None:
                 each.delivery.done(await self._output.tombstone("recommendations", each.delivery.record))
             elif await self._catalogue_reached(each.session, each.delivery):

@@ -2,10 +2,12 @@
 
 import uuid
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from streamrec.localkafka import LocalKafka
+from tests.integration.stand import Stand, open_stand
 
 
 @pytest.fixture(scope="session")
@@ -26,6 +28,15 @@ def kafka3() -> Iterator[LocalKafka]:
 def topic_prefix() -> str:
     """What the names of this test's topics, groups and apps start with."""
     return f"t{uuid.uuid4().hex[:10]}-"
+
+
+@pytest.fixture
+def stand(kafka: LocalKafka, topic_prefix: str, tmp_path: Path) -> Iterator[Stand]:
+    """Two partitions each of ``in``, ``out`` and a compacted ``table``; files that need another have their own."""
+    with open_stand(kafka, topic_prefix, tmp_path) as stand:
+        stand.make("in", "out")
+        stand.make("table", cleanup_policy="compact")
+        yield stand
 
 
 @pytest.fixture(autouse=True)

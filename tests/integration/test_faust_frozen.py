@@ -2,23 +2,12 @@
 
 import signal
 import time
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
-from streamrec.localkafka import LocalKafka
-from tests.integration.stand import Stand, open_stand, wait_until
+from tests.integration.stand import Stand, wait_until
 
 SESSION_TIMEOUT = 10
-
-
-@pytest.fixture
-def stand(kafka: LocalKafka, topic_prefix: str, tmp_path: Path) -> Iterator[Stand]:
-    with open_stand(kafka, topic_prefix, tmp_path) as stand:
-        stand.make("in", "out")
-        stand.make("table", cleanup_policy="compact")
-        yield stand
 
 
 @pytest.mark.parametrize("mended", [True, False])

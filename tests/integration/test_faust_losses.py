@@ -1,27 +1,16 @@
 """What Faust as released loses, and that the mends and the sentinel lose nothing of it. Each test also runs without its piece."""
 
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from streamrec.localkafka import LocalKafka
-from tests.integration.stand import Stand, Worker, open_stand, wait_until
+from tests.integration.stand import Stand, Worker, wait_until
 
 BEFORE, DURING, AFTER = range(20), range(20, 420), range(420, 422)
 ALL = range(AFTER.stop)
 PER_KEY = {f"k{partition}-{n}": 30 for partition in (0, 1) for n in range(7)}  # of the first 420
 # Time for the first events to be fetched before the seek, and again after it; most of them then wait in the agent's queue.
 SLOW = {"slow_seek": 1.5, "work_seconds": 0.008}
-
-
-@pytest.fixture
-def stand(kafka: LocalKafka, topic_prefix: str, tmp_path: Path) -> Iterator[Stand]:
-    with open_stand(kafka, topic_prefix, tmp_path) as stand:
-        stand.make("in", "out")
-        stand.make("table", cleanup_policy="compact")
-        yield stand
 
 
 def restart(stand: Stand, **faults: Any) -> Worker:
