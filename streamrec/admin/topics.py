@@ -66,15 +66,19 @@ def apply(settings: Settings, replicas: int | None = None) -> list[Action]:
     contracts = load_contracts(settings.topics_dir)
     prefix = settings.topic_prefix
     with broker_errors(settings, "applying topics"), connect(settings) as admin:
-        differences = list(_differences(admin, contracts, prefix, replicas))
+
+        def look() -> Iterator[Difference]:
+            return _differences(admin, contracts, prefix, replicas)
+
+        differences = list(look())
         _refuse_other_partitions(differences, contracts, prefix)
         by_name = {prefix + name: contract for name, contract in contracts.items()}
         missing = {each.topic: by_name[each.topic] for each in differences if each.what == "topic"}
         actions = _create(admin, missing, replicas)
         if missing:  # what a new topic needs besides its contract depends on its replicas
-            differences = list(_differences(admin, contracts, prefix, replicas))
+            differences = _until_seen(look, lambda each: each.what == "topic")
         actions += _alter(admin, differences)
-        _await_seen(lambda: _differences(admin, contracts, prefix, replicas))
+        _until_seen(look, lambda each: each.what != "replicas")
         return actions
 
 
@@ -119,8 +123,12 @@ def _look(admin: KafkaAdminClient, topics: list[str]) -> dict[str, _Found]:
     resources = [ConfigResource(ConfigResourceType.TOPIC, topic) for topic in described]
     found = {}
     for topic, config in admin.describe_configs(resources, config_filter="all")["topic"].items():
-        if not config:  # kafka-python drops the error
-            raise kafka_errors.TopicAuthorizationFailedError(f"DescribeConfigs on {topic}")
+        if (
+            not config
+        ):  # kafka-python drops the error: there is no right, or the broker that was asked does not know a new topic yet
+            if "DESCRIBE_CONFIGS" not in described[topic]["authorized_operations"]:
+                raise kafka_errors.TopicAuthorizationFailedError(f"DescribeConfigs on {topic}")
+            continue
         partitions = described[topic]["partitions"]
         found[topic] = _Found(
             partitions=len(partitions),
@@ -191,11 +199,12 @@ def _alter(admin: KafkaAdminClient, differences: list[Difference]) -> list[Actio
     return actions
 
 
-def _await_seen(look: Callable[[], Iterator[Difference]]) -> None:
-    """The controller has the changes; a `check` that asks a broker right after must see them too."""
+def _until_seen(look: Callable[[], Iterator[Difference]], waits_for: Callable[[Difference], bool]) -> list[Difference]:
+    """What differs once nothing that is waited for does, or it took too long: the controller has it, other brokers not yet."""
     deadline = time.monotonic() + SEEN_SECONDS
-    while any(each.what != "replicas" for each in look()) and time.monotonic() < deadline:
+    while any(map(waits_for, found := list(look()))) and time.monotonic() < deadline:
         time.sleep(0.05)
+    return found
 
 
 def _canonical(name: str, value: str | int | None) -> str | None:
