@@ -44,13 +44,13 @@ async def serve(apps: Sequence[App], *, beside: Sequence[Awaitable[Any]] = (), g
         await _first_end(stopped, apps, starting + companions)
     finally:
         watchdog = loop.call_later(grace, _give_up, grace)
-        await asyncio.gather(*(app.stop() for app in apps), return_exceptions=True)
+        stops = await asyncio.gather(*(app.stop() for app in apps), return_exceptions=True)
         for task in starting + companions:
             task.cancel()
         results = await asyncio.gather(*starting, *companions, return_exceptions=True)
         watchdog.cancel()
     failures = [failure for app in apps if (failure := app.failure or app.crash_reason)]
-    failures += [result for result in results if isinstance(result, Exception)]
+    failures += [result for result in [*results, *stops] if isinstance(result, Exception)]
     for failure in failures:
         if isinstance(failure, UserError):
             raise failure

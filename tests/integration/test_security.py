@@ -1,10 +1,12 @@
 """The worker and the operator's verbs over TLS with SCRAM and ACLs: what is refused is one clear line, and no secret is told."""
 
 import os
+import re
 import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,6 +25,9 @@ from tests.integration.test_localkafka_security import make_certificates
 pytestmark = pytest.mark.skipif(shutil.which("openssl") is None, reason="makes certificates with openssl")
 
 PASSWORD, OTHER = "open-sesame-5521", "wrong-sesame-9043"
+
+
+Grant = tuple[ResourceType, str, ACLOperation]
 
 
 @dataclass
@@ -64,21 +69,38 @@ class Secured:
         assert len(lines) == 1, said
         return lines[0]
 
-    def allow(self, *grants: tuple[ResourceType, str, ACLOperation]) -> None:
-        self._each(KafkaAdminClient.create_acls, grants)
+    def settings(self, user: str, password: Path) -> Settings:
+        """A user's own, with the password in a file."""
+        password.write_text(PASSWORD + "\n")
+        options = {"broker": self.kafka.bootstrap_servers, "topic_prefix": "sec-", "log_level": "debug"}
+        login = {"security_protocol": "SASL_SSL", "ssl_cafile": self.security.authority, "sasl_username": user}
+        return Settings(**options, **login, sasl_password_file=password)
 
-    def _each(self, call: object, grants: tuple[tuple[ResourceType, str, ACLOperation], ...]) -> None:
+    def allow(self, *grants: Grant, user: str = "streamrec") -> None:
         admin = KafkaAdminClient(bootstrap_servers=self.kafka.bootstrap_servers, **self.security.client("admin"))
-        call(  # type: ignore[operator]
-            admin,
+        admin.create_acls(
             [
-                ACL("User:streamrec", "*", operation, ACLPermissionType.ALLOW, ResourcePattern(kind, name))
+                ACL(f"User:{user}", "*", operation, ACLPermissionType.ALLOW, ResourcePattern(kind, name))
                 for kind, name, operation in grants
-            ],
+            ]
         )
         admin.close()
 
 
+def documented_rights() -> dict[str, list[Grant]]:
+    """The table of docs/security.md: what each user may do, by the first word that is in `code` or the row's name."""
+    found: dict[str, list[Grant]] = {}
+    text = (Path(__file__).parents[2] / "docs/security.md").read_text("utf-8")
+    for row in text.partition("| role | READ |")[2].partition("\n\n")[0].splitlines()[2:]:
+        who, reads, writes, groups = (cell.strip() for cell in row.strip("|").split("|"))
+        grants = [(ResourceType.TOPIC, f"sec-{topic}", ACLOperation.READ) for topic in reads.split(", ") if topic]
+        grants += [(ResourceType.TOPIC, f"sec-{topic}", ACLOperation.WRITE) for topic in writes.split(", ") if topic]
+        grants += [(ResourceType.GROUP, f"sec-{group}", ACLOperation.READ) for group in re.findall("`(.+?)`", groups)]
+        found[who.split()[-1]] = grants
+    return found
+
+
+DOCUMENTED = documented_rights()
 TOPICS = ("clicks", "listens", "items", "sessions", "recommendations", "explanations", "dead-letters")
 RIGHTS = [(ResourceType.TOPIC, f"sec-{topic}", op) for topic in TOPICS for op in (ACLOperation.READ, ACLOperation.WRITE)]
 RIGHTS += [(ResourceType.GROUP, f"sec-streamrec-{role}", ACLOperation.READ) for role in ("sessions", "recommend", "explain")]
@@ -90,7 +112,9 @@ def secured(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Secured]:
     folder = tmp_path_factory.mktemp("certificates")
     make_certificates(folder)
     security = Security(
-        folder / "server.pem", folder / "ca.pem", {"admin": "root-of-all", "streamrec": PASSWORD, "nobody": PASSWORD}
+        folder / "server.pem",
+        folder / "ca.pem",
+        {"admin": "root-of-all"} | dict.fromkeys(("streamrec", "nobody", *DOCUMENTED), PASSWORD),
     )
     with LocalKafka(security=security) as kafka:
         found = Secured(kafka, security, folder)
@@ -146,11 +170,7 @@ def test_with_every_right_it_runs_and_no_log_tells_the_password(
     secured: Secured, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     secured.allow(RIGHTS[-1])
-    password = tmp_path / "password"
-    password.write_text(PASSWORD + "\n")
-    options = {"broker": secured.kafka.bootstrap_servers, "topic_prefix": "sec-", "log_level": "debug"}
-    login = {"security_protocol": "SASL_SSL", "ssl_cafile": secured.security.authority, "sasl_username": "streamrec"}
-    settings = Settings(**options, **login, sasl_password_file=password)
+    settings = secured.settings("streamrec", tmp_path / "password")
     with WorkerProcess(settings) as worker:
         worker.wait_ready()
         send_all(some_events(200), settings)
@@ -165,3 +185,24 @@ def test_with_every_right_it_runs_and_no_log_tells_the_password(
     assert secured.run("dead-letters", "list", "--json")[0] == 0
     assert secured.run("tail", "recommendations", "--from-beginning", "--seconds", "3")[0] == 0
     assert secured.run("replay", "topics", "--out", str(tmp_path / "replay.jsonl"))[0] == 0
+
+
+@pytest.mark.timeout(300)
+def test_the_rights_that_the_documentation_names_are_enough(secured: Secured, tmp_path: Path) -> None:
+    assert set(DOCUMENTED) == {"sessions", "recommend", "explain", "application", "erases"}
+    for user, grants in DOCUMENTED.items():
+        secured.allow(*grants, user=user)
+    login = {user: secured.settings(user, tmp_path / user) for user in DOCUMENTED}
+    with ExitStack() as running:
+        workers = {role: running.enter_context(WorkerProcess(login[role], role)) for role in ("sessions", "recommend", "explain")}
+        for worker in workers.values():
+            worker.wait_ready()
+        send_all(some_events(30, users=3), login["application"])
+        code, said = secured.run("erase", "user-1", "--yes", "--wait", "60", sasl_username="erases")
+        assert code == 0, said
+        code, said = secured.run("tail", "explanations", "--from-beginning", "--seconds", "3", sasl_username="application")
+        assert code == 0, said
+        assert "user-2" in said
+        for worker in workers.values():
+            worker.check()
+            assert "lacks" not in worker.log.read_text()
