@@ -2,10 +2,14 @@
 
 import resource
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from random import Random
+from threading import Event, Thread
 
 from chaos.deployment import Deployment, Kind, await_ready, limit_files, roll
+from chaos.fleet import Fleet
 
 
 def kill_worker(deployment: Deployment, random: Random) -> None:
@@ -85,13 +89,42 @@ def zombie(deployment: Deployment, random: Random) -> None:
 
 def slow_model(deployment: Deployment, random: Random) -> None:
     """The processes that run the model get a tenth of a processor: stopped nine tenths of the time."""
-    names = [name for name in deployment.fleet.of_role("recommend") if deployment.fleet.pid(name)]
-    end = time.monotonic() + random.uniform(10, 20)
-    while time.monotonic() < end:
-        deployment.fleet.pause(*names)
-        time.sleep(0.45)
-        deployment.fleet.resume(*names)
-        time.sleep(0.05)
+    with _slowed(deployment.fleet):
+        time.sleep(random.uniform(10, 20))
+
+
+def rescale_while_slow(deployment: Deployment, random: Random) -> None:
+    """The same, and under a backlog another process joins them and leaves again: partitions move from workers with much in hand."""
+    fleet = deployment.fleet
+    added = "recommend-9"
+    with _slowed(fleet):
+        deployment.load.burst(random.randint(300, 900))
+        time.sleep(random.uniform(0, 3))
+        fleet.want(added)
+        time.sleep(random.uniform(8, 16))
+        fleet.terminate(added)
+        time.sleep(random.uniform(2, 6))
+
+
+@contextmanager
+def _slowed(fleet: Fleet) -> Iterator[None]:
+    names = [name for name in fleet.of_role("recommend") if fleet.pid(name)]
+    over = Event()
+
+    def stop_and_go() -> None:
+        while not over.is_set():
+            fleet.pause(*names)
+            over.wait(0.45)
+            fleet.resume(*names)
+            over.wait(0.05)
+
+    thread = Thread(target=stop_and_go, name="slowing", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
 
 
 def bundle_swap(deployment: Deployment, random: Random) -> None:
@@ -150,6 +183,7 @@ KINDS: tuple[Kind, ...] = (
     rescale,
     zombie,
     slow_model,
+    rescale_while_slow,
     bundle_swap,
     failing_model,
     worker_disk_full,
