@@ -76,6 +76,7 @@ class ModelShape(msgspec.Struct, frozen=True, kw_only=True):
     heads: int
     context: int  # how many of a history's last items it sees
     dropout: float
+    members: int = 1  # networks whose answers are averaged
     mode: Mode = "top-k"
 
 

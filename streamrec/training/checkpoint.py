@@ -29,6 +29,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     heads: int
     context: int
     dropout: float
+    members: int  # networks that learn side by side
     sampled: bool  # the softmax, not full
     continues: str | None  # the version of the bundle that it goes on from
     mode: Mode

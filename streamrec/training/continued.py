@@ -58,12 +58,19 @@ def refuse_learned(base: Base, parts: Split, sha256: str, holdout: str) -> None:
 
 
 @torch.no_grad()
-def take_over(network: Network, base: Base, vocabulary: Vocabulary, users: NDArray[np.int32], items: NDArray[np.int64]) -> None:
-    """The base's weights, made wider: a new item starts as the mean of the items that it was near, and as rare as the rarest."""
+def take_over(
+    network: Network, base: Base, member: int, vocabulary: Vocabulary, users: NDArray[np.int32], items: NDArray[np.int64]
+) -> None:
+    """The weights of the base's ``member``, made wider.
+
+    A new item starts as the mean of the items that it was near, and as rare as the rarest.
+    """
     known = torch.from_numpy(base.places_in(vocabulary))
+    root = f"members.{member}." if base.bundle.manifest.model.members > 1 else ""
+    weights = {name.removeprefix(root): tensor for name, tensor in base.weights.items() if name.startswith(root)}
     wide = network.state_dict()
-    wide.update({name: tensor for name, tensor in base.weights.items() if tensor.shape == wide[name].shape})
-    old, old_bias = base.weights["gpt2.wte.weight"], base.weights["bias"]
+    wide.update({name: tensor for name, tensor in weights.items() if tensor.shape == wide[name].shape})
+    old, old_bias = weights["gpt2.wte.weight"], weights["bias"]
     embeddings = torch.randn(wide["gpt2.wte.weight"].shape) * STD * 0.1
     embeddings[known] = old
     bias = torch.full_like(wide["bias"], float(old_bias.quantile(0.1)))

@@ -13,7 +13,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from streamrec.training.network import Network
+from streamrec.training.network import Model, Network
 
 OPSET = 20  # the first with Gelu
 IR_VERSION = 9
@@ -42,30 +42,41 @@ class _Graph:
         return output
 
 
-def to_onnx(network: Network) -> bytes:
+def to_onnx(network: Model) -> bytes:
     """The network's `log_probs`: ``items`` (batch, steps) and ``lengths`` (batch) in, ``log_probs`` (batch, vocabulary) out."""
-    config = network.gpt2.config
-    weights = {name: tensor.detach().numpy() for name, tensor in network.state_dict().items()}
     graph = _Graph()
     steps = graph.add("Slice", graph.add("Shape", "items"), graph.ints(1), graph.ints(2))
-    tokens = graph.add("Gather", graph.constant("gpt2.wte.weight", weights["gpt2.wte.weight"]), "items")
-    places = graph.add("Slice", graph.constant("gpt2.wpe.weight", weights["gpt2.wpe.weight"]), graph.ints(0), steps)
+    several = len(network.members) > 1
+    answers = [
+        _logits(graph, f"members.{number}." if several else "", member, steps) for number, member in enumerate(network.members)
+    ]
+    if several:
+        answers = [graph.add("Mean", *(graph.add("LogSoftmax", logits, axis=-1) for logits in answers))]
+    graph.add("LogSoftmax", *answers, name="log_probs", axis=-1)
+    return _model(graph, len(network.members[0].bias))
+
+
+def _logits(graph: _Graph, root: str, network: Network, steps: str) -> str:
+    """What follows each row's last item, by one network; ``root`` is put before the names of its weights."""
+    config = network.gpt2.config
+    weights = {root + name: tensor.detach().numpy() for name, tensor in network.state_dict().items()}
+    embeddings, positions = f"{root}gpt2.wte.weight", f"{root}gpt2.wpe.weight"
+    tokens = graph.add("Gather", graph.constant(embeddings, weights[embeddings]), "items")
+    places = graph.add("Slice", graph.constant(positions, weights[positions]), graph.ints(0), steps)
     state = graph.add("Add", tokens, places)
     for layer in range(config.n_layer):
-        state = _block(graph, state, f"gpt2.h.{layer}", weights, config.n_head, steps, only_last=layer == config.n_layer - 1)
-    state = graph.add("Reshape", _norm(graph, state, "gpt2.ln_f", weights), graph.ints(-1, config.n_embd))
-    output = graph.add("Transpose", "gpt2.wte.weight", perm=[1, 0])  # done once, when the model is loaded
-    logits = graph.add("Add", graph.add("MatMul", state, output), graph.constant("bias", weights["bias"]))
-    graph.add("LogSoftmax", logits, name="log_probs", axis=-1)
-    return _model(graph, config.vocab_size)
+        last = layer == config.n_layer - 1
+        state = _block(graph, state, f"{root}gpt2.h.{layer}", weights, config, steps, only_last=last)
+    state = graph.add("Reshape", _norm(graph, state, f"{root}gpt2.ln_f", weights), graph.ints(-1, config.n_embd))
+    output = graph.add("Transpose", embeddings, perm=[1, 0])  # done once, when the model is loaded
+    return graph.add("Add", graph.add("MatMul", state, output), graph.constant(f"{root}bias", weights[f"{root}bias"]))
 
 
 def _block(
-    graph: _Graph, state: str, prefix: str, weights: Mapping[str, NDArray[Any]], heads: int, steps: str, *, only_last: bool
+    graph: _Graph, state: str, prefix: str, weights: Mapping[str, NDArray[Any]], config: Any, steps: str, *, only_last: bool
 ) -> str:
     """A transformer layer; with ``only_last`` its output is (batch, 1, dim), of each row's last item."""
-    dim = weights[f"{prefix}.ln_1.weight"].shape[0]
-    context = weights["gpt2.wpe.weight"].shape[0]
+    dim, heads, context = config.n_embd, config.n_head, config.n_positions
     normed = _norm(graph, state, f"{prefix}.ln_1", weights)
     weight, bias = weights[f"{prefix}.attn.c_attn.weight"], weights[f"{prefix}.attn.c_attn.bias"]
     size = dim // heads

@@ -45,7 +45,7 @@ from streamrec.training.continued import Base, counted_before, popularity_since
 from streamrec.training.fit import Slates, fit, measure
 from streamrec.training.lessons import Lessons
 from streamrec.training.modes import compare, export
-from streamrec.training.network import Network
+from streamrec.training.network import Model
 from streamrec.training.tuning import SlateWriter
 
 LIBRARIES = ("numpy", "onnx", "onnxruntime", "safetensors", "torch", "transformers")
@@ -57,7 +57,7 @@ VALIDATION = {
 
 
 def write_bundle(
-    network: Network,
+    network: Model,
     dataset: Dataset,
     parts: Split,
     lessons: Lessons,
@@ -75,6 +75,7 @@ def write_bundle(
         heads=plan.heads,
         context=plan.context,
         dropout=plan.dropout,
+        members=plan.members,
         mode=plan.mode,
     )
     onnx = export(network, plan, writer)

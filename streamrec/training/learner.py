@@ -15,7 +15,7 @@ from streamrec.training.checkpoint import Plan, Precision
 from streamrec.training.continued import Base
 from streamrec.training.lessons import Lessons
 from streamrec.training.modes import new_network
-from streamrec.training.network import FullSoftmax, Network, Softmax
+from streamrec.training.network import FullSoftmax, Model, Softmax
 from streamrec.training.sampled import sampled_softmax
 
 WEIGHT_DECAY = 0.01
@@ -71,7 +71,7 @@ class Learner:
             before = [parameter.clone() for parameter in self.network.parameters()]
             self._optimizer.step()
             for old, parameter in zip(before, self.network.parameters(), strict=True):
-                if parameter is self.network.embeddings or parameter is self.network.bias:
+                if any(parameter is of_items for member in self.network.members for of_items in (member.embeddings, member.bias)):
                     parameter[self._known] = old[self._known].lerp(parameter[self._known], GENTLE)
                 else:
                     parameter.copy_(old.lerp(parameter, GENTLE))
@@ -115,5 +115,5 @@ class Learner:
                 state.setdefault(int(number), {})[name] = tensor
         self._optimizer.load_state_dict(self._optimizer.state_dict() | {"state": state})
 
-    def _networks(self) -> tuple[tuple[str, Network], ...]:
+    def _networks(self) -> tuple[tuple[str, Model], ...]:
         return ("network", self.network), ("averaged", self.averaged), ("best", self.best)

@@ -22,19 +22,25 @@ from streamrec.training.continued import Base, take_over
 from streamrec.training.export import TOLERANCE, to_onnx
 from streamrec.training.export_cached import to_cached_onnx
 from streamrec.training.lessons import Lessons
-from streamrec.training.network import Network
+from streamrec.training.network import Ensemble, Model, Network
 from streamrec.training.start import start_embeddings
 from streamrec.training.subtokens import SubTokenNetwork
 from streamrec.training.tuning import SLATE, SlateWriter, write_slate
 
 
 @torch.no_grad()
-def new_network(lessons: Lessons, plan: Plan, shares: Tensor, base: Base | None) -> Network:
+def new_network(lessons: Lessons, plan: Plan, shares: Tensor, base: Base | None) -> Model:
     """The network of a plan before its first step, by its seed; with a base, what that had learned.
 
     Args:
         shares: of the items among all interactions.
     """
+    random = torch.Generator().manual_seed(plan.seed)
+    made = [_one(lessons, plan, shares, base, number, random) for number in range(plan.members)]
+    return Ensemble(made) if plan.members > 1 else made[0]
+
+
+def _one(lessons: Lessons, plan: Plan, shares: Tensor, base: Base | None, number: int, random: torch.Generator) -> Network:
     size = len(lessons.vocabulary)
     if plan.mode == "svd":
         codes = svd_codes(lessons.users, lessons.items, size, plan.values)
@@ -42,9 +48,8 @@ def new_network(lessons: Lessons, plan: Plan, shares: Tensor, base: Base | None)
     else:
         network = Network(size, **_shape(plan))
     if base is not None:
-        take_over(network, base, lessons.vocabulary, lessons.users, lessons.items)
+        take_over(network, base, number, lessons.vocabulary, lessons.users, lessons.items)
     else:
-        random = torch.Generator().manual_seed(plan.seed)
         network.start(start_embeddings(lessons.users, lessons.items, size, plan.dim, random), shares)
     return network
 
@@ -53,27 +58,27 @@ def _shape(plan: Plan) -> dict[str, Any]:
     return {"dim": plan.dim, "layers": plan.layers, "heads": plan.heads, "context": plan.context, "dropout": plan.dropout}
 
 
-def export(network: Network, plan: Plan, writer: SlateWriter | None = None) -> bytes:
+def export(network: Model, plan: Plan, writer: SlateWriter | None = None) -> bytes:
     """The graph that serves this network in its mode, with what was tuned, if anything."""
     if isinstance(network, SubTokenNetwork):
         return network.to_onnx()
     if plan.mode != "next-k":
         return to_onnx(network)
     if writer is None:
-        return to_cached_onnx(network, {})
+        return to_cached_onnx(network.members[0], {})
     added = {name: tensor.numpy() for name, tensor in writer.state_dict().items()}
-    return to_cached_onnx(network, {"slate": str(SLATE), "tags": json.dumps(writer.tags)}, added)
+    return to_cached_onnx(network.members[0], {"slate": str(SLATE), "tags": json.dumps(writer.tags)}, added)
 
 
 @torch.no_grad()
-def compare(network: Network, onnx: bytes, vocabulary: Vocabulary, plan: Plan, writer: SlateWriter | None = None) -> None:
+def compare(network: Model, onnx: bytes, vocabulary: Vocabulary, plan: Plan, writer: SlateWriter | None = None) -> None:
     """Raises RuntimeError where the exported graph does not compute what the network computes."""
     random = np.random.default_rng(0)
     for length in {1, 2, plan.context // 2, plan.context}:
         history = random.integers(0, len(vocabulary), length)
         if plan.mode == "next-k":
             written = NextK(onnx, vocabulary, plan.context, plan.threads, slate=SLATE, diversity=1.0)
-            slate = write_slate(network, writer, history[-written.context :], history, written.slate, dial=1.0)
+            slate = write_slate(network.members[0], writer, history[-written.context :], history, written.slate, dial=1.0)
             items, expected = np.array(list(slate), np.int64), np.array(list(slate.values()))
             generator: GPTRec = written
         else:

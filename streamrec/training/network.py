@@ -1,6 +1,6 @@
 """The network: transformers' GPT-2 over item tokens, its output tied to the item embeddings. It knows no data and no loop."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -43,6 +43,11 @@ class Network(nn.Module):
         self.bias = nn.Parameter(torch.zeros(items))
 
     @property
+    def members(self) -> "Sequence[Network]":
+        """Itself: an `Ensemble` has several."""
+        return (self,)
+
+    @property
     def embeddings(self) -> Tensor:
         """A row for each item: its token on the way in, and its place in the output."""
         weight: Tensor = self.gpt2.wte.weight
@@ -81,6 +86,36 @@ class Network(nn.Module):
     def chances(self, history: Tensor, items: Tensor) -> Tensor:
         """The log-probability of each of ``items`` after one ``history``."""
         return self.log_probs(history[None], torch.tensor([len(history)]))[0, items]
+
+
+class Ensemble(nn.Module):
+    """Networks that learn side by side; their answer is the mean of their log-probabilities, made to sum to 1.
+
+    What one of them has learned by heart the others have not (deep ensembles, Lakshminarayanan et al., arXiv 1612.01474).
+    """
+
+    checked = Network.checked
+    members: Sequence[Network]
+
+    def __init__(self, members: Sequence[Network]) -> None:
+        super().__init__()
+        self.members = nn.ModuleList(members)  # type: ignore[assignment]  # a sequence to whoever reads it
+
+    def loss(self, items: Tensor, targets: Tensor, precision: torch.dtype, softmax: Softmax) -> Tensor:
+        """The mean of the members' own: none learns from what the others answer."""
+        return torch.stack([member.loss(items, targets, precision, softmax) for member in self.members]).mean()
+
+    def log_probs(self, items: Tensor, lengths: Tensor) -> Tensor:
+        """What comes after the last of each row's ``lengths`` items."""
+        answers = [member.log_probs(items, lengths) for member in self.members]
+        return torch.log_softmax(torch.stack(answers).mean(dim=0), dim=-1)
+
+    def chances(self, history: Tensor, items: Tensor) -> Tensor:
+        """The log-probability of each of ``items`` after one ``history``."""
+        return self.log_probs(history[None], torch.tensor([len(history)]))[0, items]
+
+
+Model = Network | Ensemble
 
 
 class Dropout(nn.Module):

@@ -14,6 +14,8 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="the extra train is not installed")
 
+from safetensors.torch import load_file  # noqa: E402
+
 from streamrec.core.catalogue import Catalogue  # noqa: E402
 from streamrec.core.errors import GeneratorFailed, UserError  # noqa: E402
 from streamrec.core.generate import Ladder  # noqa: E402
@@ -26,7 +28,7 @@ from streamrec.serving.gptrec import GPTRec  # noqa: E402
 from streamrec.serving.vocabulary import Vocabulary  # noqa: E402
 from streamrec.training import sampled  # noqa: E402
 from streamrec.training.export import to_onnx  # noqa: E402
-from streamrec.training.network import Dropout, FullSoftmax, Network  # noqa: E402
+from streamrec.training.network import Dropout, Ensemble, FullSoftmax, Model, Network  # noqa: E402
 from streamrec.training.sampled import sampled_softmax  # noqa: E402
 from streamrec.training.train import Progress, Trained, train  # noqa: E402
 from tests.make import session  # noqa: E402
@@ -75,6 +77,35 @@ def test_the_same_steps_and_seed_give_the_same_bytes(dataset: Dataset, trained: 
     assert contents(again.bundle) == contents(trained.bundle)
     other = train(dataset, tmp_path / "c", steps=10, seed=1, holdout="leave-one-out", **SMALL)
     assert other.manifest.version != trained.manifest.version
+
+
+@pytest.fixture(scope="module")
+def ensemble(dataset: Dataset, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    folder = tmp_path_factory.mktemp("ensemble")
+    made = train(dataset, folder / "bundle", steps=STEPS, members=2, holdout="leave-one-out", **SMALL)
+    assert made.manifest.model.members == 2
+    return load_bundle(made.bundle)
+
+
+def test_an_ensemble_learns_and_its_members_differ(ensemble: Bundle, dataset: Dataset) -> None:
+    report = evaluate(ensemble, dataset, "leave-one-out")
+    assert report.generator.ndcg > 0.5
+    weights = load_file(ensemble.path / "weights.safetensors")
+    one, other = (weights[f"members.{number}.gpt2.h.0.mlp.c_fc.weight"] for number in range(2))
+    assert not torch.allclose(one, other, atol=0.01)
+
+
+def test_an_ensemble_goes_on_from_a_bundle_member_by_member(ensemble: Bundle, dataset: Dataset, tmp_path: Path) -> None:
+    made = train(dataset, tmp_path / "b", steps=1, continues=ensemble.path, holdout="leave-one-out")
+    before, after = (load_file(path / "weights.safetensors") for path in (ensemble.path, made.bundle))
+    assert before.keys() == after.keys()
+    for name, tensor in before.items():
+        assert (tensor - after[name]).abs().max() < 1e-3, name
+
+
+def test_an_ensemble_writes_no_slates(dataset: Dataset, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="--members 2: only with --mode top-k"):
+        train(dataset, tmp_path / "b", steps=1, members=2, mode="next-k", **SMALL)
 
 
 def _train_until_killed(dataset: Dataset, out: Path) -> None:
@@ -154,10 +185,11 @@ def test_a_bundle_that_has_learned_the_targets_is_not_evaluated(bundle: Bundle, 
         evaluate(load_bundle(early.bundle), dataset, "leave-one-out")
 
 
-@pytest.fixture(scope="module")
-def network() -> Network:
+@pytest.fixture(scope="module", params=[1, 3], ids=["one", "ensemble"])
+def network(request: pytest.FixtureRequest) -> Model:
     torch.manual_seed(0)
-    made = Network(300, dim=32, layers=2, heads=2, context=50, dropout=0.1).eval()
+    members = [Network(300, dim=32, layers=2, heads=2, context=50, dropout=0.1) for _ in range(request.param)]
+    made = (members[0] if len(members) == 1 else Ensemble(members)).eval()
     with torch.no_grad():
         for parameter in made.parameters():
             parameter.add_(torch.randn_like(parameter) * 0.1)
@@ -165,14 +197,14 @@ def network() -> Network:
 
 
 @pytest.fixture(scope="module")
-def generator(network: Network) -> GPTRec:
+def generator(network: Model) -> GPTRec:
     return GPTRec(to_onnx(network), Vocabulary([f"{n:03}" for n in range(300)]), context=50)
 
 
 HISTORIES = [np.random.default_rng(length).integers(0, 300, length).tolist() for length in [*range(1, 51), 7, 15, 16, 31, 47, 80]]
 
 
-def test_the_exported_graph_computes_what_the_network_computes(network: Network, generator: GPTRec) -> None:
+def test_the_exported_graph_computes_what_the_network_computes(network: Model, generator: GPTRec) -> None:
     for history in HISTORIES:
         kept = torch.tensor([history[-50:]])
         with torch.no_grad():
@@ -181,9 +213,7 @@ def test_the_exported_graph_computes_what_the_network_computes(network: Network,
         assert np.isclose(np.exp(expected).sum(), 1, atol=1e-4)
 
 
-def test_answers_are_the_same_to_the_bit_in_every_batch_and_with_every_number_of_threads(
-    network: Network, generator: GPTRec
-) -> None:
+def test_answers_are_the_same_to_the_bit_in_every_batch_and_with_every_number_of_threads(network: Model, generator: GPTRec) -> None:
     alone = [generator.log_probs([history])[0].tobytes() for history in HISTORIES]
     threaded = GPTRec(to_onnx(network), Vocabulary([f"{n:03}" for n in range(300)]), context=50, threads=2)
     random = np.random.default_rng(0)
@@ -207,7 +237,7 @@ def test_proposals_are_sorted_unknown_items_left_out_and_unknown_histories_left_
     assert generator.propose([["005", "007"]] * 150, 20) == [known] * 150
 
 
-def test_a_model_that_cannot_run_says_so(network: Network) -> None:
+def test_a_model_that_cannot_run_says_so(network: Model) -> None:
     longer = Vocabulary([f"{n:03}" for n in range(301)])
     with pytest.raises(GeneratorFailed, match="onnxruntime"):
         GPTRec(to_onnx(network), longer, context=50).propose([["300"]], 5)
