@@ -20,6 +20,7 @@ PEER_PYTHON = ROOT / ".venv-peers" / "bin" / "python"
 UNFINISHED = ROOT / ".cache" / "bench-accuracy"  # streamrec's trainings: a killed one is taken up again
 PEERS = ("sasrec", "esasrec")
 BASELINES = "baselines"
+SATED = 15  # CPU minutes: of more, one network learns little on ML-1M; another beside it is worth more
 ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
 
 
@@ -71,7 +72,8 @@ def _streamrec(job: Job, data: Path, sha256: str, core: int | None) -> tuple[lis
     verb = [sys.executable, "-m", "streamrec"]
     if not said.exists():  # else only the evaluation was killed
         bundle.parent.mkdir(parents=True, exist_ok=True)
-        options = ["--minutes", str(minutes), "--seed", str(job.seed), "--holdout", "leave-one-out", "--json"]
+        members = max(1, int(minutes // SATED))
+        options = ["--minutes", str(minutes), "--members", str(members), "--seed", str(job.seed), "--holdout", "leave-one-out", "--json"]
         (trained,), peak = _ask([*verb, "train", str(data), "--out", str(bundle), *options], core)
         said.write_text(json.dumps(trained | {"peak_mb": peak}))
     trained = json.loads(said.read_text())

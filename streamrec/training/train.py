@@ -34,7 +34,7 @@ from streamrec.training.lessons import Lessons, make_lessons
 from streamrec.training.sampled import LARGE
 from streamrec.training.tuning import common_tags, tune
 
-LEARNING_RATE = 2e-3
+LEARNING_RATE = 1.5e-3
 WARM_UP = 100  # steps, or a tenth of all where these are fewer
 CHECKS = 10  # validations in a training; the best of the averaged weights is kept
 SAVE_EVERY = 100  # steps
@@ -77,7 +77,7 @@ def train(
     dim: int = 128,
     layers: int = 2,
     heads: int = 2,
-    context: int = 100,
+    context: int = 200,
     dropout: float = 0.1,
     members: int = 1,
     sampled: bool | None = None,
@@ -95,7 +95,7 @@ def train(
     The same data, steps, seed, threads and kind of processor give the same bytes, interrupted or not.
 
     Args:
-        context: the most items that the network sees. A session holds 50, and 50 are served; learning from rows of 100 is still
+        context: the most items that the network sees. A session holds 50, and 50 are served; learning from rows of 200 is still
             better, because the items at the start of a row have little before them.
         members: networks that learn side by side, whose answers are averaged: better than one where more minutes are not, and
             as many times slower to ask.
