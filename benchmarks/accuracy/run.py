@@ -73,7 +73,8 @@ def _streamrec(job: Job, data: Path, sha256: str, core: int | None) -> tuple[lis
     if not said.exists():  # else only the evaluation was killed
         bundle.parent.mkdir(parents=True, exist_ok=True)
         members = max(1, int(minutes // SATED))
-        options = ["--minutes", str(minutes), "--members", str(members), "--seed", str(job.seed), "--holdout", "leave-one-out", "--json"]
+        options = ["--minutes", str(minutes), "--members", str(members), "--seed", str(job.seed)]
+        options += ["--holdout", "leave-one-out", "--json"]
         (trained,), peak = _ask([*verb, "train", str(data), "--out", str(bundle), *options], core)
         said.write_text(json.dumps(trained | {"peak_mb": peak}))
     trained = json.loads(said.read_text())
