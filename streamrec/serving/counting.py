@@ -29,8 +29,8 @@ class Pairs(Struct, frozen=True):
 
     leader: NDArray[np.int64]
     follower: NDArray[np.int64]
-    times: NDArray[np.int64]
-    direct: NDArray[np.int64]  # of these, at a distance of one
+    times: NDArray[np.integer[Any]]
+    direct: NDArray[np.integer[Any]]  # of these, at a distance of one
     weight: NDArray[np.float64]  # times, each with its decay
 
 
@@ -69,18 +69,20 @@ def _summed_in_a_table(keys: list[NDArray[Any]], weights: list[float], size: int
     parts = []
     for low in range(0, size * size, BAND):
         cells = min(BAND, size * size - low)
-        times, direct, weight = np.zeros(cells, np.int64), np.zeros(cells, np.int64), np.zeros(cells)
+        times, direct, weight = np.zeros(cells, np.int32), np.zeros(cells, np.int32), np.zeros(cells)
         for lag, (key, each) in enumerate(zip(keys, weights, strict=True)):
-            counted = np.bincount(key[(key >= low) & (key < low + cells)] - low, minlength=cells)
+            counted = np.bincount(key[(key >= low) & (key < low + cells)] - low, minlength=cells).astype(np.int32)
             times += counted
             weight += each * counted
             if lag == 1:
                 direct = counted
         found = np.flatnonzero(times)
-        parts.append((found + low, times[found], direct[found], weight[found]))
-    cell, times, direct, weight = (np.concatenate(column) for column in zip(*parts, strict=True))
+        parts.append(((found + low).astype(np.int32), times[found], direct[found], weight[found]))
+    columns = [list(column) for column in zip(*parts, strict=True)]
     del parts
-    return Pairs(cell // size, cell % size, times, direct, weight)
+    keys.clear()  # here a training needs the most memory
+    cell, times, direct, weight = (np.concatenate(columns.pop(0)) for _ in range(4))
+    return Pairs((cell // size).astype(np.int64), (cell % size).astype(np.int64), times, direct, weight)
 
 
 def _summed_by_sorting(keys: list[NDArray[Any]], weights: list[float], size: int) -> Pairs:
