@@ -113,9 +113,11 @@ def _slowed(fleet: Fleet) -> Iterator[None]:
 
     def stop_and_go() -> None:
         while not over.is_set():
-            fleet.pause(*names)
-            over.wait(0.45)
-            fleet.resume(*names)
+            try:
+                fleet.pause(*names)
+                over.wait(0.45)
+            finally:  # whatever happens to this thread, nobody stays stopped
+                fleet.resume(*names)
             over.wait(0.05)
 
     thread = Thread(target=stop_and_go, name="slowing", daemon=True)

@@ -20,7 +20,7 @@ PEER_PYTHON = ROOT / ".venv-peers" / "bin" / "python"
 UNFINISHED = ROOT / ".cache" / "bench-accuracy"  # streamrec's trainings: a killed one is taken up again
 PEERS = ("sasrec", "esasrec")
 BASELINES = "baselines"
-SATED = 15  # CPU minutes: of more, one network learns little on ML-1M; another beside it is worth more
+SATED = 15  # CPU minutes for one network; of twice as many there are two, side by side, and so on
 ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
 
 
@@ -67,7 +67,7 @@ def draw(results: Path) -> None:
 
 def _streamrec(job: Job, data: Path, sha256: str, core: int | None) -> tuple[list[Row], float]:
     (minutes,) = job.minutes
-    bundle = UNFINISHED / sha256[:12] / f"{minutes:g}-minutes-seed-{job.seed}"
+    bundle = UNFINISHED / sha256[:12] / _commit() / f"{minutes:g}-minutes-seed-{job.seed}"
     said = bundle.with_suffix(".json")
     verb = [sys.executable, "-m", "streamrec"]
     if not said.exists():  # else only the evaluation was killed

@@ -65,8 +65,13 @@ def train(
         ),
     ] = None,
     mode: Annotated[Mode, typer.Option(help="How the model is asked: docs/modes.md compares them.")] = Mode.TOP_K,
-    dim: Annotated[int, typer.Option(min=8, help="Width of the model.")] = 128,
-    members: Annotated[int, typer.Option(min=1, help="Networks whose answers are averaged: better, and as many times slower.")] = 1,
+    dim: Annotated[int | None, typer.Option(min=8, help="Width of the model; 128 where nothing is given.")] = None,
+    members: Annotated[
+        int | None,
+        typer.Option(
+            min=1, help="With --mode top-k: networks that share the minutes and whose answers are averaged; as many times slower."
+        ),
+    ] = None,
     values: Annotated[int, typer.Option(min=2, help="With --mode svd: values of each of an item's four sub-tokens.")] = 512,
     tune: Annotated[int, typer.Option(min=0, help="With --mode next-k: steps that teach it to write slates.")] = 300,
     as_json: AsJson = False,
@@ -75,6 +80,8 @@ def train(
     started = time.process_time()
     if minutes is not None and steps is not None:
         raise UserError("--minutes and --steps exclude each other; give one")
+    if base is not None and (dim is not None or members is not None):
+        raise UserError("--continue keeps the bundle's shape; leave out --dim and --members")
     _require_torch()
     from streamrec.eventlog.dataset import read_dataset
 
@@ -97,8 +104,8 @@ def train(
             steps=steps,
             seed=seed,
             holdout=holdout.value,
-            dim=dim,
-            members=members,
+            dim=dim or 128,
+            members=members or 1,
             continues=base,
             mode=mode.value,
             values=values,

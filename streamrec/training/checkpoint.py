@@ -30,6 +30,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     context: int
     dropout: float
     members: int  # networks that learn side by side
+    rate: float  # of learning, at its highest
     sampled: bool  # the softmax, not full
     continues: str | None  # the version of the bundle that it goes on from
     mode: Mode
@@ -69,7 +70,7 @@ def load(folder: Path) -> Checkpoint | None:
             tensors: dict[str, Any] = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  (no mapping)
     except (OSError, SafetensorError, msgspec.MsgspecError, KeyError, TypeError) as error:
         reason = " ".join(str(error).split())[:200]
-        raise UserError(f"{path}: not a checkpoint ({reason}); delete {folder} to start afresh") from None
+        raise UserError(f"{path}: not a checkpoint of this version ({reason}); delete {folder} to start afresh") from None
     return Checkpoint(state.plan, state.step, tensors, state.best_ndcg)
 
 

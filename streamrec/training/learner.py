@@ -47,18 +47,19 @@ class Learner:
         self._seed = plan.seed
 
     def learn(self, batch: Batch, step: int, rate: float) -> float:
-        """One step; gives the batch's loss."""
+        """One step; gives the batch's loss, of several members the mean."""
         # The dropout of each step has its own seed: a training that was taken up drops what an uninterrupted one drops.
         torch.manual_seed(int(np.random.SeedSequence([self._seed, step]).generate_state(1)[0]))
         loss = self.network.loss(torch.from_numpy(batch.items), torch.from_numpy(batch.targets), self._precision, self._softmax)
         self._optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
-        torch.nn.utils.clip_grad_norm_(self.network.parameters(), CLIP)
+        for member in self.network.members:
+            torch.nn.utils.clip_grad_norm_(member.parameters(), CLIP)
         self._step(rate)
         kept = min(AVERAGE, (step + 1) / (step + 10))  # of few steps at first, or the average would remember the start
         with torch.no_grad():
             torch._foreach_lerp_(list(self.averaged.parameters()), list(self.network.parameters()), 1 - kept)
-        return loss.item()
+        return loss.item() / len(self.network.members)
 
     def _step(self, rate: float) -> None:
         """Where a bundle is continued, what it knows moves little, so that it is not forgotten; new items move freely."""

@@ -102,8 +102,8 @@ class Ensemble(nn.Module):
         self.members = nn.ModuleList(members)  # type: ignore[assignment]  # a sequence to whoever reads it
 
     def loss(self, items: Tensor, targets: Tensor, precision: torch.dtype, softmax: Softmax) -> Tensor:
-        """The mean of the members' own: none learns from what the others answer."""
-        return torch.stack([member.loss(items, targets, precision, softmax) for member in self.members]).mean()
+        """The sum of the members' own: each has the gradient that it would have alone."""
+        return torch.stack([member.loss(items, targets, precision, softmax) for member in self.members]).sum()
 
     def log_probs(self, items: Tensor, lengths: Tensor) -> Tensor:
         """What comes after the last of each row's ``lengths`` items."""

@@ -97,8 +97,8 @@ def train(
     Args:
         context: the most items that the network sees. A session holds 50, and 50 are served; learning from rows of 200 is still
             better, because the items at the start of a row have little before them.
-        members: networks that learn side by side, whose answers are averaged: better than one where more minutes are not, and
-            as many times slower to ask.
+        members: networks that learn side by side and share the minutes, whose answers are averaged: as many times slower to
+            train and to ask. Only in mode top-k.
         minutes: CPU minutes of the process, from load to export: they are made into steps by a short trial.
         steps: instead of minutes.
         sampled: whether the softmax is over a sample of the items; where None, it is if there are more than `LARGE`.
@@ -116,6 +116,8 @@ def train(
     base = read_base(continues) if continues else None
     if base is not None:
         shape = base.bundle.manifest.model
+        if shape.members > 1 and mode != "top-k":
+            raise UserError(f"--continue: that bundle has {shape.members} networks, and --mode {mode} can have but one")
         if mode == "svd" or shape.mode == "svd":
             raise UserError(
                 "--continue: sub-tokens are cut for one catalogue, new items have none; train with --mode svd from scratch"
@@ -134,6 +136,7 @@ def train(
         context=context,
         dropout=dropout,
         members=members,
+        rate=LEARNING_RATE,
         sampled=bool(sampled),
         continues=base.bundle.version if base else None,
         mode=mode,
@@ -219,7 +222,7 @@ def _affordable_steps(learner: Learner, lessons: Lessons, tags: list[list[int]],
     if plan.tune:
         tune(trial.averaged.members[0], tags, lessons, TUNING_TRIALS, plan.seed, lambda step, earned: None)
     tuning = (time.process_time() - begun) / TUNING_TRIALS * plan.tune
-    left = seconds - (time.process_time() - started) - CHECKS * check - tuning - lessons.seconds_to_finish
+    left = seconds - (time.process_time() - started) - CHECKS * check - tuning - plan.members * lessons.seconds_to_finish
     return max(1, int(left / each))
 
 
@@ -249,7 +252,7 @@ def _check(plan: Plan, minutes: float | None, steps: int | None) -> None:
     if plan.mode not in get_args(Mode):
         raise UserError(f"--mode {plan.mode}: choose {', '.join(get_args(Mode))}")
     if plan.members > 1 and plan.mode != "top-k":
-        raise UserError(f"--members {plan.members}: only with --mode top-k; a slate that is written item by item has one writer")
+        raise UserError(f"--members {plan.members}: only with --mode top-k")
     if plan.mode == "svd" and plan.values < 2:
         raise UserError(f"--values {plan.values}: must be at least 2")
     if plan.dim % plan.heads:

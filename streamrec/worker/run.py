@@ -54,6 +54,8 @@ async def serve(apps: Sequence[App], *, beside: Sequence[Awaitable[Any]] = (), g
     for failure in failures:
         if isinstance(failure, UserError):
             raise failure
+    for failure in failures[1:]:
+        log.error("failed, too", error=f"{type(failure).__name__}: {failure}")
     if failures:
         raise WorkerFailed(f"{type(failures[0]).__name__}: {failures[0]}") from failures[0]
 
