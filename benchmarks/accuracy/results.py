@@ -47,9 +47,9 @@ def lines(rows: list[Row]) -> list[tuple[str, ...]]:
     """A line for each model and its minutes, the best last: means over seeds."""
     groups: dict[tuple[float, str], list[Row]] = defaultdict(list)
     for row in rows:
-        groups[row["minutes"], row["model"]].append(row)
+        groups[row["minutes"], _name(row)].append(row)
         if "generator" in row:
-            groups[row["minutes"], f"{row['model']}, generator alone"].append(row | {"metrics": row["generator"]})
+            groups[row["minutes"], f"{_name(row)}, generator alone"].append(row | {"metrics": row["generator"]})
     ordered = sorted(groups.items(), key=lambda group: (group[0][0], _mean(group[1], "ndcg@10")))
     return [_line(minutes, model, group) for (minutes, model), group in ordered]
 
@@ -69,6 +69,11 @@ def markdown(rows: list[Row], data: str) -> str:
     text += ["| " + " | ".join(HEAD) + " |", "|" + " --- |" * len(HEAD)]
     text += ["| " + " | ".join(line) + " |" for line in lines(rows)]
     return "\n".join([*text, "", "CPU: " + "; ".join(sorted({row["cpu"] for row in rows})), ""])
+
+
+def _name(row: Row) -> str:
+    members = row.get("settings", {}).get("members", 1)
+    return f"{row['model']}, {members} networks" if members > 1 else str(row["model"])
 
 
 def _line(minutes: float, model: str, group: list[Row]) -> tuple[str, ...]:

@@ -32,6 +32,12 @@ def test_a_line_that_a_kill_cut_short_is_forgotten_and_the_others_kept(tmp_path:
     assert [each["model"] for each in Results(path, "a").rows] == ["sasrec", "esasrec"]
 
 
+def test_several_networks_have_a_line_of_their_own() -> None:
+    rows = [row("streamrec", 60.0, 0, ndcg=0.25), row("streamrec", 60.0, 1) | {"settings": {"members": 4}}]
+    lines = [line for line in markdown(rows, "ml").splitlines() if line.startswith("| streamrec")]
+    assert [line.split(" | ")[0] for line in lines] == ["| streamrec, 4 networks", "| streamrec"]
+
+
 def test_only_what_is_missing_is_run_and_a_peer_passes_through_all_its_minutes_at_once(tmp_path: Path) -> None:
     results = Results(tmp_path / "rows.jsonl", "a")
     results.add(row("sasrec", 5.0, 1))
