@@ -3,10 +3,11 @@
 import resource
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from random import Random
-from threading import Event, Thread
+from threading import Event
 
 from chaos.deployment import Deployment, Kind, await_ready, limit_files, roll
 from chaos.fleet import Fleet
@@ -94,7 +95,7 @@ def slow_model(deployment: Deployment, random: Random) -> None:
 
 
 def rescale_while_slow(deployment: Deployment, random: Random) -> None:
-    """The same, and under a backlog another process joins them and leaves again: partitions move from workers with much in hand."""
+    """With a slow model and a backlog another process joins and leaves: partitions move from workers with much in hand."""
     fleet = deployment.fleet
     added = "recommend-9"
     with _slowed(fleet):
@@ -116,17 +117,17 @@ def _slowed(fleet: Fleet) -> Iterator[None]:
             try:
                 fleet.pause(*names)
                 over.wait(0.45)
-            finally:  # whatever happens to this thread, nobody stays stopped
+            finally:  # whatever happens here, nobody stays stopped
                 fleet.resume(*names)
             over.wait(0.05)
 
-    thread = Thread(target=stop_and_go, name="slowing", daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        over.set()
-        thread.join()
+    with ThreadPoolExecutor(1, thread_name_prefix="slowing") as threads:
+        slowing = threads.submit(stop_and_go)
+        try:
+            yield
+        finally:
+            over.set()
+        slowing.result()  # raises what went wrong
 
 
 def bundle_swap(deployment: Deployment, random: Random) -> None:

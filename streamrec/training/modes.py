@@ -35,23 +35,24 @@ def new_network(lessons: Lessons, plan: Plan, shares: Tensor, base: Base | None)
     Args:
         shares: of the items among all interactions.
     """
-    random = torch.Generator().manual_seed(plan.seed)
-    made = [_one(lessons, plan, shares, base, number, random) for number in range(plan.members)]
+    made = [_untaught(lessons, plan) for _ in range(plan.members)]
+    if base is None:
+        random = torch.Generator().manual_seed(plan.seed)
+        vectors = start_embeddings(lessons.users, lessons.items, len(lessons.vocabulary), plan.dim, random)
+        for network in made:
+            network.start(vectors, shares)
+    else:
+        for number, network in enumerate(made):
+            take_over(network, base, number, lessons.vocabulary, lessons.users, lessons.items)
     return Ensemble(made) if plan.members > 1 else made[0]
 
 
-def _one(lessons: Lessons, plan: Plan, shares: Tensor, base: Base | None, number: int, random: torch.Generator) -> Network:
+def _untaught(lessons: Lessons, plan: Plan) -> Network:
     size = len(lessons.vocabulary)
     if plan.mode == "svd":
         codes = svd_codes(lessons.users, lessons.items, size, plan.values)
-        network: Network = SubTokenNetwork(codes, plan.values, **_shape(plan))
-    else:
-        network = Network(size, **_shape(plan))
-    if base is not None:
-        take_over(network, base, number, lessons.vocabulary, lessons.users, lessons.items)
-    else:
-        network.start(start_embeddings(lessons.users, lessons.items, size, plan.dim, random), shares)
-    return network
+        return SubTokenNetwork(codes, plan.values, **_shape(plan))
+    return Network(size, **_shape(plan))
 
 
 def _shape(plan: Plan) -> dict[str, Any]:

@@ -103,6 +103,40 @@ def test_an_ensemble_goes_on_from_a_bundle_member_by_member(ensemble: Bundle, da
         assert (tensor - after[name]).abs().max() < 1e-3, name
 
 
+def test_a_killed_training_of_an_ensemble_goes_on_to_the_same_bytes(ensemble: Bundle, dataset: Dataset, tmp_path: Path) -> None:
+    class Stop(Exception):
+        pass
+
+    def stop(progress: Progress) -> None:
+        if progress.step == 107:
+            raise Stop
+
+    options = {"steps": STEPS, "members": 2, "holdout": "leave-one-out", **SMALL}
+    with pytest.raises(Stop):
+        train(dataset, tmp_path / "b", progress=stop, **options)
+    resumed = train(dataset, tmp_path / "b", **options)
+    assert resumed.resumed_at == 100
+    assert contents(resumed.bundle) == contents(ensemble.path)
+
+
+def test_a_bundle_that_is_continued_keeps_its_shape(ensemble: Bundle, dataset: Dataset, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="has 2 networks, and --mode next-k can have but one"):
+        train(dataset, tmp_path / "b", steps=1, continues=ensemble.path, mode="next-k")
+    command = [
+        sys.executable,
+        "-m",
+        "streamrec",
+        "train",
+        str(tmp_path),
+        "--out",
+        str(tmp_path / "b"),
+        "--continue",
+        str(ensemble.path),
+    ]
+    done = subprocess.run([*command, "--members", "4"], capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, "leave out --dim and --members" in " ".join(done.stderr.split())) == (2, True), done.stderr
+
+
 def test_an_ensemble_writes_no_slates(dataset: Dataset, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="--members 2: only with --mode top-k"):
         train(dataset, tmp_path / "b", steps=1, members=2, mode="next-k", **SMALL)
