@@ -1,21 +1,25 @@
 """Makes a Faust app that can be trusted with events: raw bytes, at least once, nothing declared, nothing written to disk."""
 
 import asyncio
+import os
 from collections.abc import Awaitable, Callable
 from typing import Any
 from urllib.parse import quote
 
 import faust
+import structlog
 from aiokafka.helpers import create_ssl_context
 from faust.auth import SASLCredentials, SSLCredentials
 
 import streamrec.worker.lenient  # noqa: F401  (mends aiokafka where it is imported)
 from streamrec.core.errors import UserError
-from streamrec.worker.awake import Awake
 from streamrec.worker.consumer import Transport
+from streamrec.worker.lease import Lease
 from streamrec.worker.mend import TableManager
 from streamrec.worker.reader import Connection, servers
 from streamrec.worker.record import Headers
+
+log = structlog.get_logger(__name__)
 
 # Of a partition at a time; a larger record still comes. What is fetched of one partition is worked off before the next: with
 # Faust's 1 MB, a backlog's other partitions would wait for minutes.
@@ -42,6 +46,13 @@ class App(faust.App):
         self.failure = self.failure or failure
         self.failed.set()
 
+    def abandon(self, why: str) -> None:
+        """Ends the process at once, with code 1: what its producer holds must not go out any more."""
+        try:
+            log.critical("ending at once", why=why)
+        finally:
+            os._exit(1)
+
     def _create_directories(self) -> None:
         pass
 
@@ -67,8 +78,7 @@ class MendedApp(App):
 
     async def on_first_start(self) -> None:
         await super().on_first_start()
-        self.awake = Awake(self.conf.broker_session_timeout - self.conf.broker_heartbeat_interval)
-        self.awake.start()
+        self.lease = Lease(min(self.conf.broker_session_timeout, self.conf.broker_rebalance_timeout))
 
     def _new_transport(self) -> Any:
         return Transport(self.conf.broker_consumer, self)

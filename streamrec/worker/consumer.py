@@ -23,7 +23,7 @@ lost anything is the sentinel's question.
 """
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from time import monotonic
 from typing import Any, cast
 
@@ -43,6 +43,11 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
         consumer = super()._create_worker_consumer(transport)
         consumer._fetch_max_wait_ms = FETCH_WAIT_MS
         return consumer
+
+    async def on_start(self) -> None:
+        await super().on_start()
+        coordinator = cast(Any, self._consumer)._coordinator
+        coordinator._send_req = cast(Any, self.app).lease.renewing(coordinator._send_req)
 
     async def on_thread_stop(self) -> None:
         await stop_surely(super().on_thread_stop(), self._consumer)
@@ -110,14 +115,21 @@ class Consumer(driver.Consumer):
             self.log.warning("%d events are not done and will come again: %s", len(late), late[:5])
         if app.failure is None:  # else the process ends, and what is confirmed until then is committed still
             app.after_drain()
+            await self._all_out()
         await self.commit_and_end_transactions()
+
+    async def _all_out(self) -> None:
+        """What the producer has when the partitions go must be out, or never go out: only the process's end can see to that."""
+        app = cast(Any, self.app)
+        try:
+            async with asyncio.timeout(app.drain_timeout):
+                await app.producer.flush()
+        except TimeoutError:
+            app.abandon("Kafka does not take what was sent, and the partitions go to others")
 
 
 class Producer(driver.Producer):
-    """Writes nothing more to a broker once the worker was frozen for too long: see `Awake`.
-
-    Looked at in the connection's last step: a freeze between an earlier look and the write would let one more request out.
-    """
+    """Writes nothing without a lease: see `streamrec.worker.lease`."""
 
     def _new_producer(self, transactional_id: str | None = None) -> Any:
         producer = super()._new_producer(transactional_id)
@@ -125,19 +137,12 @@ class Producer(driver.Producer):
 
         async def connect_guarded(*args: Any, **options: Any) -> Any:
             connection = await connect(*args, **options)
-            if connection is not None:  # setdefault: it may be guarded already
-                vars(connection._writer).setdefault("write", self._if_awake(connection._writer.write))
+            if connection is not None and "write" not in vars(connection._writer):
+                connection._writer.write = cast(Any, self.app).lease.guarding(connection._writer.write)
             return connection
 
         producer.client._get_conn = connect_guarded
         return producer
-
-    def _if_awake(self, write: Callable[[bytes], None]) -> Callable[[bytes], None]:
-        def write_if_awake(data: bytes) -> None:
-            cast(Any, self.app).awake.check()
-            write(data)
-
-        return write_if_awake
 
 
 class Transport(driver.Transport):

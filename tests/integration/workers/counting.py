@@ -14,9 +14,11 @@ import sys
 from collections.abc import AsyncIterator
 from functools import partial
 from itertools import count as count_from
+from threading import Event
 from typing import Any
 
 from aiokafka.conn import AIOKafkaConnection
+from aiokafka.consumer.group_coordinator import GroupCoordinator
 from aiokafka.protocol.produce import ProduceRequest
 
 from streamrec.worker.acks import Delivery
@@ -34,6 +36,7 @@ DEFAULTS = {
     "awaited": ["output", "table"],  # deliveries that an event waits for
     "hold": None,  # this id is never done
     "freeze_at": None,  # the process stops itself (SIGSTOP) when this many produce requests are about to be written
+    "deaf_at": None,  # from this many produce requests on the group's coordinator never answers
     "raise_at": None,  # at this id the agent raises
     "credulous": False,  # True: whatever the changelog holds is taken for newer
     "drain_timeout": 5.0,
@@ -104,6 +107,22 @@ if options["freeze_at"]:
     produced = count_from(1)
     send_request = AIOKafkaConnection.send
     AIOKafkaConnection.send = send_frozen
+
+if options["deaf_at"]:
+
+    def send_and_count(connection: Any, request: Any, **more: Any) -> Any:
+        if isinstance(request, ProduceRequest) and next(produced) == options["deaf_at"]:
+            deaf.set()
+        return send_request(connection, request, **more)
+
+    async def ask_in_vain(coordinator: Any, request: Any) -> Any:
+        if deaf.is_set():
+            await asyncio.sleep(3600)
+        return await ask(coordinator, request)
+
+    produced, deaf = count_from(1), Event()
+    send_request, AIOKafkaConnection.send = AIOKafkaConnection.send, send_and_count
+    ask, GroupCoordinator._send_req = GroupCoordinator._send_req, ask_in_vain
 
 if options["slow_seek"]:
 

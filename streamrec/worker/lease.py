@@ -1,0 +1,76 @@
+"""A worker writes only while its group has surely not given its partitions away.
+
+The group takes a member for dead whose heartbeats it has not had for a session's time, and goes on without one that is not back
+within that time after a rebalance began. So what a member may count on ends so long after it *asked* for what was granted last: a
+heartbeat (refused while a rebalance is under way), or its part of an assignment. That is its lease. Without one, what its producer
+holds stays where it is: others may have applied the same events, perhaps in another order of clicks and listens, and answered a
+newer session of the user. A commit of such a worker is refused by its generation; a record is not.
+
+It does not matter why: a stopped process, a paused virtual machine, a worker too slow for a rebalance, or one that is cut off from
+its coordinator alone. Where the brokers were away for a while, the next heartbeat renews the lease, and what was held goes out.
+
+(Leases: Gray & Cheriton, SOSP 1989.)
+"""
+
+from collections.abc import Awaitable, Callable
+from time import monotonic
+from typing import Any
+
+import structlog
+from aiokafka.protocol.group import HeartbeatRequest, SyncGroupRequest
+
+log = structlog.get_logger(__name__)
+
+PRODUCE = b"\0\0"  # the API key of a produce request
+API_KEY = slice(4, 6)  # where it stands, after the request's size
+
+
+class Lease:
+    """Renewed by the consumer's thread, looked at by the producer's loop.
+
+    Args:
+        seconds: for how long; the session timeout, and the group's rebalance timeout is no shorter.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self._until = -float("inf")
+        self._told = True
+
+    def renew(self, asked_at: float) -> None:
+        """Granted on a request that was sent at ``asked_at`` (monotonic seconds)."""
+        self._until = max(self._until, asked_at + self._seconds)
+        self._told = False
+
+    @property
+    def held(self) -> bool:
+        return monotonic() < self._until
+
+    def renewing(self, ask: Callable[[Any], Awaitable[Any]]) -> Callable[[Any], Awaitable[Any]]:
+        """A coordinator's way to send requests; what it grants renews the lease."""
+
+        async def ask_and_renew(request: Any) -> Any:
+            asked_at = monotonic()
+            response = await ask(request)
+            if isinstance(request, (HeartbeatRequest, SyncGroupRequest)) and response.error_code == 0:
+                self.renew(asked_at)
+            return response
+
+        return ask_and_renew
+
+    def guarding(self, write: Callable[[bytes], None]) -> Callable[[bytes], None]:
+        """A connection's last step; without a lease it breaks the connection instead of writing a produce request.
+
+        The producer tries again until its time is up. Looked at so late because a freeze between an earlier look and the write
+        would let one more request out.
+        """
+
+        def write_if_held(data: bytes) -> None:
+            if data[API_KEY] == PRODUCE and not self.held:
+                if not self._told:
+                    self._told = True
+                    log.warning("without a lease: others may have the partitions, sending nothing")
+                raise ConnectionError("no lease")
+            write(data)
+
+        return write_if_held

@@ -1,0 +1,78 @@
+"""What a lease is renewed by, when it ends, and what it lets pass."""
+
+import asyncio
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from aiokafka.errors import for_code
+from aiokafka.protocol.group import HeartbeatRequest, JoinGroupRequest, SyncGroupRequest
+
+from streamrec.worker import lease as module
+from streamrec.worker.lease import Lease
+
+PRODUCE, METADATA = b"\0\0\0\x10\0\0\0\x09rest", b"\0\0\0\x10\0\3\0\x09rest"
+HEARTBEAT = HeartbeatRequest("group", 1, "member")
+SYNC = SyncGroupRequest("group", 1, "member", None, [])
+JOIN = JoinGroupRequest("group", 1000, 1000, "member", None, "consumer", [])
+REBALANCE = 27
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
+    clock = SimpleNamespace(now=100.0)
+    monkeypatch.setattr(module, "monotonic", lambda: clock.now)
+    return clock
+
+
+def ask(lease: Lease, request: Any, clock: SimpleNamespace, *, code: int = 0, takes: float = 0.0) -> None:
+    async def answer(asked: Any) -> Any:
+        assert asked is request
+        clock.now += takes
+        return SimpleNamespace(error_code=code)
+
+    response = asyncio.run(lease.renewing(answer)(request))
+    assert response.error_code == code
+
+
+def test_a_lease_counts_from_when_it_was_asked_for(clock: SimpleNamespace) -> None:
+    lease = Lease(10)
+    assert not lease.held
+    ask(lease, SYNC, clock, takes=4)
+    assert lease.held
+    clock.now += 5.9
+    assert lease.held
+    clock.now += 0.2
+    assert not lease.held
+    ask(lease, HEARTBEAT, clock)
+    assert lease.held
+
+
+def test_it_never_gets_shorter(clock: SimpleNamespace) -> None:
+    lease = Lease(10)
+    lease.renew(clock.now)
+    lease.renew(clock.now - 5)
+    clock.now += 9
+    assert lease.held
+
+
+def test_a_heartbeat_in_a_rebalance_and_a_join_grant_nothing(clock: SimpleNamespace) -> None:
+    assert for_code(REBALANCE).__name__ == "RebalanceInProgressError"
+    lease = Lease(10)
+    ask(lease, HEARTBEAT, clock, code=REBALANCE)
+    ask(lease, JOIN, clock)
+    assert not lease.held
+
+
+def test_without_a_lease_no_produce_request_is_written_and_everything_else_is(clock: SimpleNamespace) -> None:
+    lease, written = Lease(10), []
+    write = lease.guarding(written.append)
+    write(METADATA)
+    with pytest.raises(ConnectionError):
+        write(PRODUCE)
+    lease.renew(clock.now)
+    write(PRODUCE)
+    clock.now += 10
+    with pytest.raises(ConnectionError):
+        write(PRODUCE)
+    assert written == [METADATA, PRODUCE]
