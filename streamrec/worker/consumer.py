@@ -133,12 +133,14 @@ class Producer(driver.Producer):
 
     def _new_producer(self, transactional_id: str | None = None) -> Any:
         producer = super()._new_producer(transactional_id)
+        lease = cast(Any, self.app).lease
+        producer.client.send = lease.holding_back(producer.client.send)
         connect = producer.client._get_conn
 
         async def connect_guarded(*args: Any, **options: Any) -> Any:
             connection = await connect(*args, **options)
             if connection is not None and "write" not in vars(connection._writer):
-                connection._writer.write = cast(Any, self.app).lease.guarding(connection._writer.write)
+                connection._writer.write = lease.guarding(connection._writer.write)
             return connection
 
         producer.client._get_conn = connect_guarded

@@ -12,16 +12,19 @@ its coordinator alone. Where the brokers were away for a while, the next heartbe
 (Leases: Gray & Cheriton, SOSP 1989.)
 """
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from time import monotonic
 from typing import Any
 
 import structlog
 from aiokafka.protocol.group import HeartbeatRequest, SyncGroupRequest
+from aiokafka.protocol.produce import ProduceRequest
 
 log = structlog.get_logger(__name__)
 
 PRODUCE = b"\0\0"  # the API key of a produce request
+PAUSE = 0.02  # seconds between two looks
 API_KEY = slice(4, 6)  # where it stands, after the request's size
 
 
@@ -58,19 +61,33 @@ class Lease:
 
         return ask_and_renew
 
+    def holding_back(self, send: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
+        """A client's way to send requests; a produce request waits for the lease."""
+
+        async def send_when_held(node: Any, request: Any, **options: Any) -> Any:
+            while isinstance(request, ProduceRequest) and not self.held:
+                self._tell()
+                await asyncio.sleep(PAUSE)
+            return await send(node, request, **options)
+
+        return send_when_held
+
     def guarding(self, write: Callable[[bytes], None]) -> Callable[[bytes], None]:
         """A connection's last step; without a lease it breaks the connection instead of writing a produce request.
 
-        The producer tries again until its time is up. Looked at so late because a freeze between an earlier look and the write
-        would let one more request out.
+        Looked at once more because a freeze between an earlier look and the write would let one more request out. The producer tries
+        again.
         """
 
         def write_if_held(data: bytes) -> None:
             if data[API_KEY] == PRODUCE and not self.held:
-                if not self._told:
-                    self._told = True
-                    log.warning("without a lease: others may have the partitions, sending nothing")
+                self._tell()
                 raise ConnectionError("no lease")
             write(data)
 
         return write_if_held
+
+    def _tell(self) -> None:
+        if not self._told:
+            self._told = True
+            log.warning("without a lease: others may have the partitions, sending nothing")
