@@ -115,7 +115,7 @@ class Consumer(driver.Consumer):
             self.log.warning("%d events are not done and will come again: %s", len(late), late[:5])
         if app.failure is None:  # else the process ends, and what is confirmed until then is committed still
             app.after_drain()
-            await self._all_out()
+        await self._all_out()
         await self.commit_and_end_transactions()
 
     async def _all_out(self) -> None:
