@@ -75,8 +75,8 @@ class Lease:
     def guarding(self, write: Callable[[bytes], None]) -> Callable[[bytes], None]:
         """A connection's last step; without a lease it breaks the connection instead of writing a produce request.
 
-        Looked at once more because a freeze between an earlier look and the write would let one more request out. The producer tries
-        again.
+        Looked at once more because a freeze between an earlier look and the write would let one more request out. The producer
+        tries again.
         """
 
         def write_if_held(data: bytes) -> None:
