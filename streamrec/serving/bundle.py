@@ -7,6 +7,7 @@
 ``vocabulary.json``    the item ids that the model knows, in the order of their indexes
 ``items.jsonl.gz``     the catalogue of version 0
 ``counts.safetensors`` transitions and popularity
+``ease.safetensors``   what goes together
 ``scorer.json``        the weights and the calibration of the relevance scorer
 ===================== =====================================================================================
 """
@@ -22,6 +23,7 @@ from typing import Any, Literal
 
 import msgspec
 import numpy as np
+from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors import numpy as safetensors
 
@@ -29,6 +31,7 @@ from streamrec.core.errors import UserError
 from streamrec.core.pipeline import SlateRules
 from streamrec.core.types import Item
 from streamrec.serving.counting import TransitionCounts
+from streamrec.serving.ease import Ease, EaseWeights
 from streamrec.serving.gptrec import GPTRec
 from streamrec.serving.nextk import NextK
 from streamrec.serving.popularity import Popularity
@@ -39,13 +42,22 @@ from streamrec.serving.vocabulary import Vocabulary
 
 MANIFEST = "manifest.json"
 PICKLES = {".pkl", ".pickle", ".pt", ".pth", ".bin", ".joblib", ".npy", ".npz", ".ckpt"}
-_COUNTS = {  # numpy's kinds
+_EASE = {"starts": "i", "items": "u", "weights": "f"}  # numpy's kinds
+_COUNTS = {
     **dict.fromkeys(("starts", "interactions"), "i"),
     **dict.fromkeys(("followers", "times", "direct"), "u"),
     **dict.fromkeys(("shares", "popularity"), "f"),
 }
 USUAL = SlateRules()  # where nobody has set any
-FILES = ("weights.safetensors", "model.onnx", "vocabulary.json", "items.jsonl.gz", "counts.safetensors", "scorer.json")
+FILES = (
+    "weights.safetensors",
+    "model.onnx",
+    "vocabulary.json",
+    "items.jsonl.gz",
+    "counts.safetensors",
+    "ease.safetensors",
+    "scorer.json",
+)
 
 
 class FileEntry(msgspec.Struct, frozen=True):
@@ -112,6 +124,7 @@ class Bundle:
     items: Mapping[str, Item]
     transitions: Transitions
     counts: TransitionCounts
+    ease: EaseWeights
     interactions: np.ndarray[Any, np.dtype[np.int64]]
     popularity: np.ndarray[Any, np.dtype[np.float64]]
     scorer_weights: ScorerWeights
@@ -130,7 +143,8 @@ class Bundle:
         return self.generator(threads, rules), self.transitions, Popularity(self.vocabulary, self.popularity)
 
     def scorer(self) -> AdditiveScorer:
-        return AdditiveScorer(self.vocabulary, self.transitions, self.popularity, self.scorer_weights)
+        ease = Ease(self.ease, len(self.vocabulary))
+        return AdditiveScorer(self.vocabulary, self.transitions, ease, self.popularity, self.scorer_weights)
 
 
 def new_generator(
@@ -161,6 +175,7 @@ def load_bundle(path: Path) -> Bundle:
         vocabulary = Vocabulary(msgspec.json.decode(content["vocabulary.json"], type=list[str]))
         items = msgspec.json.Decoder(Item).decode_lines(gzip.decompress(content["items.jsonl.gz"]))
         counts, popularity, interactions = _unpack_counts(safetensors.load(content["counts.safetensors"]), len(vocabulary))
+        ease = _unpack_ease(safetensors.load(content["ease.safetensors"]), len(vocabulary))
         weights = msgspec.json.decode(content["scorer.json"], type=ScorerWeights)
     except (msgspec.MsgspecError, SafetensorError, ValueError, KeyError, OSError, EOFError, zlib.error) as error:
         raise UserError(f"{path}: not a bundle of streamrec ({_one_line(error)}); train it again") from None
@@ -171,6 +186,7 @@ def load_bundle(path: Path) -> Bundle:
         items={item.item_id: item for item in items},
         transitions=Transitions(vocabulary, counts, popularity, interactions, manifest.window),
         counts=counts,
+        ease=ease,
         interactions=interactions,
         popularity=popularity,
         scorer_weights=weights,
@@ -236,17 +252,40 @@ def pack_counts(counts: TransitionCounts, popularity: np.ndarray[Any, Any], inte
 
 
 def _unpack_counts(arrays: dict[str, Any], size: int) -> tuple[TransitionCounts, Any, Any]:
-    if unfit := [name for name, kind in _COUNTS.items() if arrays[name].ndim != 1 or arrays[name].dtype.kind not in kind]:
-        raise ValueError(f"counts.safetensors: {unfit[0]} is no list of such numbers")
+    _refuse_unfit("counts.safetensors", arrays, _COUNTS)
     popularity, interactions = arrays.pop("popularity"), arrays.pop("interactions")
     counts = TransitionCounts(**{name: arrays[name] for name in TransitionCounts.__struct_fields__})
     pairs = {len(counts.followers), len(counts.times), len(counts.direct), len(counts.shares), int(counts.starts[-1])}
-    rows = len(counts.starts) == size + 1 and counts.starts[0] == 0 and len(pairs) == 1
-    known = rows and (np.diff(counts.starts) >= 0).all() and counts.followers.max(initial=0) < max(size, 1)
+    known = len(pairs) == 1 and _are_rows(counts.starts, counts.followers, size)
     finite = np.isfinite(popularity).all() and np.isfinite(counts.shares).all()
     if not (known and finite and len(popularity) == len(interactions) == size and (popularity > 0).all()):
         raise ValueError("counts.safetensors does not fit vocabulary.json")
     return counts, popularity, interactions
+
+
+def pack_ease(ease: EaseWeights) -> bytes:
+    """The weights as ``ease.safetensors``."""
+    return safetensors.save(msgspec.structs.asdict(ease))
+
+
+def _unpack_ease(arrays: dict[str, Any], size: int) -> EaseWeights:
+    _refuse_unfit("ease.safetensors", arrays, _EASE)
+    ease = EaseWeights(**{name: arrays[name] for name in _EASE})
+    whole = len(ease.items) == len(ease.weights) and np.isfinite(ease.weights).all()
+    if not (whole and _are_rows(ease.starts, ease.items, size)):
+        raise ValueError("ease.safetensors does not fit vocabulary.json")
+    return ease
+
+
+def _refuse_unfit(file: str, arrays: dict[str, Any], kinds: dict[str, str]) -> None:
+    if unfit := [name for name, kind in kinds.items() if arrays[name].ndim != 1 or arrays[name].dtype.kind not in kind]:
+        raise ValueError(f"{file}: {unfit[0]} is no list of such numbers")
+
+
+def _are_rows(starts: NDArray[Any], items: NDArray[Any], size: int) -> bool:
+    """Whether these are sparse rows of ``size`` items over as many."""
+    whole = len(starts) == size + 1 and starts[0] == 0 and int(starts[-1]) == len(items)
+    return bool(whole and (np.diff(starts) >= 0).all() and items.max(initial=0) < max(size, 1))
 
 
 def _read_verified(file: Path, entry: FileEntry) -> bytes:

@@ -9,6 +9,7 @@ from pathlib import Path
 import msgspec
 import numpy as np
 import pytest
+from safetensors import numpy as safetensors
 
 from streamrec.build import DEMO_BUNDLE
 from streamrec.core.errors import UserError
@@ -137,6 +138,7 @@ def test_alien_content_behind_right_checksums_is_refused(copy: Path) -> None:
         ("items.jsonl.gz", b"not gzip"),
         ("items.jsonl.gz", gzip.compress(b'{"item_id":1}\n')),
         ("counts.safetensors", b"\x80\x04K\x01."),
+        ("ease.safetensors", safetensors.save({"starts": np.array([0]), "items": np.zeros(0, "u2"), "weights": np.zeros(0, "f4")})),
         ("scorer.json", b'{"generator":1}'),
     ):
         whole = (copy / name).read_bytes()

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from streamrec.core.generate import Candidate
 from streamrec.serving.counting import as_transitions, count_pairs
+from streamrec.serving.ease import Ease, EaseWeights
 from streamrec.serving.relevance import FEATURES, UNFITTED, AdditiveScorer, ScorerWeights
 from streamrec.serving.transitions import Transitions
 from streamrec.serving.vocabulary import Vocabulary
@@ -16,7 +17,7 @@ from streamrec.training.fit import Slates, calibrate, fit, listwise, measure, nd
 
 IDS = ["a", "b", "c"]
 WEIGHTS = ScorerWeights(
-    generator=0.7, transitions=0.31, next=0.2, popularity=-0.123456789, slope=1.5, intercept=0.3, threshold=0.01
+    generator=0.7, transitions=0.31, next=0.2, together=0.5, popularity=-0.123456789, slope=1.5, intercept=0.3, threshold=0.01
 )
 
 
@@ -25,7 +26,9 @@ def scorer(weights: ScorerWeights = WEIGHTS) -> AdditiveScorer:
     counts = as_transitions(count_pairs(users, items, 3), 3)
     popularity = np.array([0.5, 0.3, 0.2])
     vocabulary = Vocabulary(IDS)
-    return AdditiveScorer(vocabulary, Transitions(vocabulary, counts, popularity, np.array([2, 2, 1]), 10), popularity, weights)
+    ease = Ease(EaseWeights(np.array([0, 1, 2, 2]), np.array([2, 0]), np.array([0.5, 0.25], np.float32)), 3)
+    transitions = Transitions(vocabulary, counts, popularity, np.array([2, 2, 1]), 10)
+    return AdditiveScorer(vocabulary, transitions, ease, popularity, weights)
 
 
 def candidates(*log_probs: float) -> list[Candidate]:
@@ -49,17 +52,24 @@ def test_a_candidate_is_judged_the_same_alone_and_among_others(log_probs: list[f
 
 
 def test_what_often_follows_scores_higher() -> None:
-    only = ScorerWeights(generator=0, transitions=1, next=0, popularity=0, slope=1, intercept=0, threshold=0)
+    only = ScorerWeights(generator=0, transitions=1, next=0, together=0, popularity=0, slope=1, intercept=0, threshold=0)
     a, b, c = scorer(only).judge(["a"], candidates(-1, -1, -1))
     assert b.score > c.score > a.score
 
 
 def test_of_what_followed_the_last_item_only_the_direct_step_counts_for_next() -> None:
-    only = ScorerWeights(generator=0, transitions=0, next=1, popularity=0, slope=1, intercept=0, threshold=0)
+    only = ScorerWeights(generator=0, transitions=0, next=1, together=0, popularity=0, slope=1, intercept=0, threshold=0)
     a, b, c = scorer(only).judge(["c", "a"], candidates(-1, -1, -1))  # b came directly after a, twice; c never
     assert b.score == pytest.approx(math.log(0.7 * 2 / 2 + 0.3 * 0.3), abs=1e-6)
     assert c.score == pytest.approx(math.log(0.3 * 0.2), abs=1e-6)
     assert a.score == pytest.approx(math.log(0.3 * 0.5), abs=1e-6)
+
+
+def test_what_goes_together_with_the_history_adds_up_and_an_item_that_came_twice_speaks_once() -> None:
+    only = ScorerWeights(generator=0, transitions=0, next=0, together=2, popularity=0, slope=1, intercept=0, threshold=0)
+    judged = scorer(only).judge(["b", "a", "c", "a"], candidates(-1, -1, -1))
+    assert [each.score for each in judged] == [0.5, 0.0, 1.0]
+    assert [each.score for each in scorer(only).judge([], candidates(-1, -1, -1))] == [0.0, 0.0, 0.0]
 
 
 def test_no_candidates_are_judged_to_nothing() -> None:
@@ -76,11 +86,11 @@ def made_slates(weights: list[float], count: int = 4000, width: int = 12, seed: 
 
 
 def test_the_listwise_fit_finds_the_weights_that_made_the_data() -> None:
-    np.testing.assert_allclose(listwise(made_slates([1.5, 0.5, 0.2, -0.3], miss=0.3)), [1.5, 0.5, 0.2, -0.3], atol=0.08)
+    np.testing.assert_allclose(listwise(made_slates([1.5, 0.5, 0.2, 0.4, -0.3], miss=0.3)), [1.5, 0.5, 0.2, 0.4, -0.3], atol=0.08)
 
 
 def test_the_listwise_fit_stands_where_its_likelihood_is_highest() -> None:
-    slates = made_slates([1.0, 0.2, 0.0, 0.0], count=200)
+    slates = made_slates([1.0, 0.2, 0.0, 0.0, 0.0], count=200)
     found = listwise(slates)
 
     def objective(weights: np.ndarray) -> float:
@@ -88,7 +98,7 @@ def test_the_listwise_fit_stands_where_its_likelihood_is_highest() -> None:
         chosen = scores[np.arange(200), slates.hit] - np.log(np.exp(scores).sum(axis=1))
         return float(chosen.sum() - 0.5 * ((weights - UNFITTED.of_features) ** 2).sum())
 
-    for nudge in np.concatenate([np.eye(4), -np.eye(4)]) * 0.01:
+    for nudge in np.concatenate([np.eye(5), -np.eye(5)]) * 0.01:
         assert objective(found) > objective(found + nudge)
 
 
@@ -107,7 +117,7 @@ def test_calibration_survives_outcomes_that_are_all_alike() -> None:
 
 
 def test_the_threshold_costs_at_most_one_hit_of_a_hundred_in_the_top_ten() -> None:
-    slates = made_slates([2.0, 0.5, 0.0, 0.0], width=30)
+    slates = made_slates([2.0, 0.5, 0.0, 0.0, 0.0], width=30)
     weights = fit(slates)
     scores = slates.features @ weights.of_features
     relevances = 1 / (1 + np.exp(-(weights.slope * scores + weights.intercept)))
@@ -119,18 +129,18 @@ def test_the_threshold_costs_at_most_one_hit_of_a_hundred_in_the_top_ten() -> No
 
 
 def test_a_hundredth_of_fewer_than_a_hundred_hits_is_not_guessed() -> None:
-    assert fit(made_slates([2.0, 0.5, 0.0, 0.0], count=90)).threshold == 0.0
-    assert fit(made_slates([2.0, 0.5, 0.0, 0.0], count=400)).threshold > 0.0
+    assert fit(made_slates([2.0, 0.5, 0.0, 0.0, 0.0], count=90)).threshold == 0.0
+    assert fit(made_slates([2.0, 0.5, 0.0, 0.0, 0.0], count=400)).threshold > 0.0
 
 
 def test_too_few_hits_leave_the_generator_s_order() -> None:
-    few = made_slates([0.0, 3.0, 0.0, 0.0], count=10)
+    few = made_slates([0.0, 3.0, 0.0, 0.0, 0.0], count=10)
     assert fit(few) == UNFITTED
-    assert fit(Slates(np.empty((0, 5, 4)), np.empty(0, np.intp))) == UNFITTED
+    assert fit(Slates(np.empty((0, 5, len(FEATURES))), np.empty(0, np.intp))) == UNFITTED
 
 
 def test_what_a_fit_is_worth_is_measured_on_slates_that_it_has_not_seen() -> None:
-    slates = made_slates([0.5, 1.5, 0.0, 0.0], count=400)
+    slates = made_slates([0.5, 1.5, 0.0, 0.0, 0.0], count=400)
     worth = measure(slates)
     assert worth.fitted > worth.generator
     even, odd = slates.take(np.arange(0, 400, 2)), slates.take(np.arange(1, 400, 2))
@@ -139,10 +149,10 @@ def test_what_a_fit_is_worth_is_measured_on_slates_that_it_has_not_seen() -> Non
 
 
 def test_a_fit_that_ranks_worse_than_the_generator_is_not_used() -> None:
-    slates = made_slates([1.0, 0.0, 0.0, 0.0], count=60, seed=3)
+    slates = made_slates([1.0, 0.0, 0.0, 0.0, 0.0], count=60, seed=3)
     assert measure(slates).fitted <= measure(slates).generator  # noise was learned
     weights = fit(slates)
-    assert (weights.generator, weights.transitions, weights.next, weights.popularity) == (1.0, 0.0, 0.0, 0.0)
+    assert weights.of_features.tolist() == [1.0, 0.0, 0.0, 0.0, 0.0]
     assert weights.slope > 0.5  # calibrated all the same
 
 
