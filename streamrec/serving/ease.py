@@ -17,7 +17,7 @@ class EaseWeights(Struct, frozen=True):
 
     starts: NDArray[np.int64]
     items: NDArray[Any]  # item index
-    weights: NDArray[np.float32]
+    weights: NDArray[np.float16]
 
 
 class Ease:
