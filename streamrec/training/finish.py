@@ -12,7 +12,7 @@ from safetensors.torch import save
 import streamrec
 from streamrec.core.errors import UserError
 from streamrec.evaluation.protocols import Split
-from streamrec.evaluation.slates import CANDIDATES, slates
+from streamrec.evaluation.slates import slates
 from streamrec.eventlog.dataset import LATEST_MS, Dataset
 from streamrec.serving.bundle import (
     FILES,
@@ -39,13 +39,13 @@ from streamrec.serving.counting import (
 )
 from streamrec.serving.ease import Ease, EaseWeights
 from streamrec.serving.gptrec import GPTRec
-from streamrec.serving.relevance import FEATURES, UNFITTED, AdditiveScorer
+from streamrec.serving.relevance import UNFITTED, AdditiveScorer
 from streamrec.serving.runtime import instruction_set
 from streamrec.serving.transitions import Transitions
 from streamrec.training.checkpoint import Plan
 from streamrec.training.continued import Base, counted_before, popularity_since
 from streamrec.training.ease import ease_before, fit_ease
-from streamrec.training.fit import Slates, fit, measure
+from streamrec.training.fit import Slates, collect, fit, measure
 from streamrec.training.lessons import Lessons
 from streamrec.training.modes import compare, export
 from streamrec.training.network import Model
@@ -151,15 +151,7 @@ def _slates(generator: GPTRec, counts: _Counts, ease: EaseWeights, parts: Split,
     vocabulary = lessons.vocabulary
     transitions = Transitions(vocabulary, counts.transitions, counts.popularity, counts.interactions, WINDOW)
     scorer = AdditiveScorer(vocabulary, transitions, Ease(ease, len(vocabulary)), counts.popularity, UNFITTED)
-    width = min(CANDIDATES, max(1, len(vocabulary) // 2))  # of a few items, who has had most of them has no whole slate
-    made = [  # not the slates themselves: each has a log-probability for every item
-        (slate.features[:width], slate.candidates[:width] == slate.target)
-        for slate in slates(generator, scorer, counts.popularity, parts, lessons.slates, lessons.to_vocabulary)
-        if len(slate.candidates) >= width
-    ]
-    features = np.array([each for each, _ in made]).reshape(len(made), width, len(FEATURES))
-    matches = np.array([each for _, each in made], bool).reshape(len(made), width)
-    return Slates(features, np.where(matches.any(axis=1), matches.argmax(axis=1), -1))
+    return collect(slates(generator, scorer, counts.popularity, parts, lessons.slates, lessons.to_vocabulary), len(vocabulary))
 
 
 def _manifest(

@@ -1,5 +1,6 @@
 """Learns the relevance scorer from slates whose outcome is known: weights, calibration and threshold. Plain numpy, no torch."""
 
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -7,6 +8,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 from numpy.typing import NDArray
 
+from streamrec.evaluation.slates import CANDIDATES, Slate
 from streamrec.serving.relevance import FEATURES, UNFITTED, ScorerWeights
 
 RIDGE = 1.0  # pulls weights towards the generator's own order: felt with a few slates, not with hundreds
@@ -23,6 +25,19 @@ class Slates(Struct, frozen=True):
 
     def take(self, rows: NDArray[Any]) -> "Slates":
         return Slates(self.features[rows], self.hit[rows])
+
+
+def collect(made: Iterable[Slate], size: int) -> Slates:
+    """The slates' features and hits, without their log-probabilities for every item, which would be much.
+
+    Args:
+        size: the number of items. Of a few items, who has had most of them has no whole slate, and is left out.
+    """
+    width = min(CANDIDATES, max(1, size // 2))
+    kept = [(slate.features[:width], slate.candidates[:width] == slate.target) for slate in made if len(slate.candidates) >= width]
+    features = np.array([each for each, _ in kept]).reshape(len(kept), width, len(FEATURES))
+    matches = np.array([each for _, each in kept], bool).reshape(len(kept), width)
+    return Slates(features, np.where(matches.any(axis=1), matches.argmax(axis=1), -1))
 
 
 class Worth(Struct, frozen=True):

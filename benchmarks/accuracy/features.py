@@ -1,0 +1,75 @@
+"""What each part of the scorer is worth: fitted without it, and judged on slates that the fit has not seen.
+
+    python -m benchmarks.accuracy.features BUNDLE DATA      # a bundle that was trained with --holdout leave-one-out
+
+NDCG@10 on the *validation* targets, each user's last interaction but one, which neither weights nor counts have learned; each half
+of them is ordered by weights that the other half gives.
+"""
+
+import sys
+from pathlib import Path
+
+import numpy as np
+from msgspec.structs import replace
+from rich.console import Console
+from rich.table import Table
+
+from streamrec.core.errors import UserError
+from streamrec.evaluation.protocols import split
+from streamrec.evaluation.slates import slates, vocabulary_index
+from streamrec.eventlog.dataset import read_dataset
+from streamrec.serving.bundle import Bundle, load_bundle
+from streamrec.serving.relevance import FEATURES
+from streamrec.training.fit import Slates, collect, measure
+
+
+def validation(bundle: Bundle, data: Path) -> Slates:
+    """The slates of all validation targets.
+
+    Raises:
+        UserError: the bundle was trained on other data, or has seen them.
+    """
+    dataset = read_dataset(data)
+    if bundle.manifest.holdout != "leave-one-out" or bundle.manifest.data.sha256 != dataset.sha256:
+        raise UserError(f"{bundle.path}: was not trained on {data} with --holdout leave-one-out, so it may know the answers")
+    parts = split(dataset, "leave-one-out")
+    positions = parts.validation[parts.validation > parts.start[parts.validation]]
+    to_vocabulary = vocabulary_index(dataset, bundle.vocabulary)
+    made = slates(bundle.generator(), bundle.scorer(), bundle.popularity, parts, positions, to_vocabulary)
+    return collect(made, len(bundle.vocabulary))
+
+
+def worth(whole: Slates, used: set[str]) -> float:
+    """NDCG@10 with only the features in ``used``."""
+    blank = [place for place, name in enumerate(FEATURES) if name not in used]
+    features = whole.features.copy()
+    features[..., blank] = 0.0
+    return measure(replace(whole, features=features)).fitted
+
+
+def main(folder: Path, data: Path) -> None:
+    bundle = load_bundle(folder)
+    whole = validation(bundle, data)
+    every = set(FEATURES)
+    table = Table(
+        "scorer",
+        "NDCG@10",
+        title=f"{bundle.version}, {len(whole.hit):,} targets; a standard error is "
+        f"{0.32 / np.sqrt(len(whole.hit)):.4f}, of a difference about half of it",
+    )
+    table.add_row("generator alone", f"{measure(whole).generator:.4f}")
+    for name in FEATURES[1:]:
+        table.add_row(f"generator and {name}", f"{worth(whole, {'generator', name}):.4f}")
+    for name in FEATURES:
+        table.add_row(f"all but {name}", f"{worth(whole, every - {name}):.4f}")
+    table.add_row("all", f"{worth(whole, every):.4f}")
+    Console(width=100).print(table)
+
+
+if __name__ == "__main__":
+    if len(sys.argv) != 3:
+        sys.exit(__doc__)
+    try:
+        main(Path(sys.argv[1]), Path(sys.argv[2]))
+    except UserError as mistake:
+        sys.exit(f"features: {mistake}")
