@@ -51,19 +51,16 @@ def main(folder: Path, data: Path) -> None:
     bundle = load_bundle(folder)
     whole = validation(bundle, data)
     every = set(FEATURES)
-    table = Table(
-        "scorer",
-        "NDCG@10",
-        title=f"{bundle.version}, {len(whole.hit):,} targets; a standard error is "
-        f"{0.32 / np.sqrt(len(whole.hit)):.4f}, of a difference about half of it",
-    )
+    error = 0.32 / np.sqrt(len(whole.hit))  # the standard deviation of one target's NDCG@10 is about a third
+    print(f"bundle {bundle.version}, {len(whole.hit):,} targets; a standard error is {error:.4f}, of a difference about half of it")
+    table = Table("scorer", "NDCG@10")
     table.add_row("generator alone", f"{measure(whole).generator:.4f}")
     for name in FEATURES[1:]:
         table.add_row(f"generator and {name}", f"{worth(whole, {'generator', name}):.4f}")
     for name in FEATURES:
         table.add_row(f"all but {name}", f"{worth(whole, every - {name}):.4f}")
     table.add_row("all", f"{worth(whole, every):.4f}")
-    Console(width=100).print(table)
+    Console().print(table)
 
 
 if __name__ == "__main__":
