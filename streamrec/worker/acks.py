@@ -76,7 +76,8 @@ class Acks:
         self._failed = False
         self.waiting = 0
         app.on_partitions_assigned.connect(self._on_assigned, weak=False)
-        app.after_drain = self._forget  # what is undone when the partitions are given up must not be done any more
+        self._given_up: int | None = None  # the generation whose partitions are given up
+        app.after_drain = self._give_up
 
     async def take(self, record: Record) -> Delivery:
         """The record's place in the order of acknowledgement. To be called in the order of the offsets."""
@@ -84,7 +85,7 @@ class Acks:
             self._room.clear()
             await self._room.wait()
         delivery = Delivery(record, monotonic(), self._settle)
-        if record.generation == self._app.consumer_generation_id:
+        if record.generation == self._app.consumer_generation_id != self._given_up:
             self._queues.setdefault((record.topic, record.partition), deque()).append(delivery)
             self.waiting += 1
         else:
@@ -94,6 +95,11 @@ class Acks:
     def oldest(self) -> Delivery | None:
         """The delivery that has waited longest."""
         return min((queue[0] for queue in self._queues.values() if queue), key=lambda delivery: delivery.taken_at, default=None)
+
+    def _give_up(self) -> None:
+        """What is undone when the partitions go must not be done any more, nor what still waits for room."""
+        self._given_up = self._app.consumer_generation_id
+        self._forget()
 
     async def _on_assigned(self, app: Any, assigned: Any, **_: Any) -> None:
         # What the old assignment left undone is delivered again; its late acks must not count for the new one.

@@ -24,6 +24,7 @@ log = structlog.get_logger(__name__)
 # Of a partition at a time; a larger record still comes. What is fetched of one partition is worked off before the next: with
 # Faust's 1 MB, a backlog's other partitions would wait for minutes.
 FETCH_BYTES = 65_536
+LOOK = 0.1  # seconds between two looks at a lease
 
 
 class App(faust.App):
@@ -45,13 +46,6 @@ class App(faust.App):
         """Has `run_apps` stop the process, in order. `crash` would tear down what still has to commit."""
         self.failure = self.failure or failure
         self.failed.set()
-
-    def abandon(self, why: str) -> None:
-        """Ends the process at once, with code 1: what its producer holds must not go out any more."""
-        try:
-            log.critical("ending at once", why=why)
-        finally:
-            os._exit(1)
 
     def _create_directories(self) -> None:
         pass
@@ -79,6 +73,22 @@ class MendedApp(App):
     async def on_first_start(self) -> None:
         await super().on_first_start()
         self.lease = Lease(min(self.conf.broker_session_timeout, self.conf.broker_rebalance_timeout))
+
+    async def in_time(self, doing: Awaitable[None]) -> None:
+        """What must be done before the partitions go. Where it waits for a lease it waits for ever, for nothing renews that in a
+        rebalance: then the process ends, so that what the producer holds goes out no more.
+        """
+        task = asyncio.ensure_future(doing)
+        while not (await asyncio.wait({task}, timeout=LOOK))[0]:
+            if self.lease.missed:
+                try:
+                    log.critical("ending at once", why="Kafka does not take what was sent, and the partitions go to others")
+                finally:
+                    os._exit(1)
+        task.result()
+
+    async def _producer_flush(self, logger: Any) -> None:
+        await self.in_time(super()._producer_flush(logger))
 
     def _new_transport(self) -> Any:
         return Transport(self.conf.broker_consumer, self)

@@ -31,6 +31,7 @@ from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
 from mode.utils.futures import notify
 
+from streamrec.worker.committed import telling_errors
 from streamrec.worker.reader import stop_surely
 
 FETCH_WAIT_MS = 500
@@ -48,6 +49,7 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
         await super().on_start()
         coordinator = cast(Any, self._consumer)._coordinator
         coordinator._send_req = cast(Any, self.app).lease.renewing(coordinator._send_req)
+        coordinator._send_req = telling_errors(coordinator)
 
     async def on_thread_stop(self) -> None:
         await stop_surely(super().on_thread_stop(), self._consumer)
@@ -115,17 +117,8 @@ class Consumer(driver.Consumer):
             self.log.warning("%d events are not done and will come again: %s", len(late), late[:5])
         if app.failure is None:  # else the process ends, and what is confirmed until then is committed still
             app.after_drain()
-        await self._all_out()
-        await self.commit_and_end_transactions()
-
-    async def _all_out(self) -> None:
-        """What the producer has when the partitions go must be out, or never go out: only the process's end can see to that."""
-        app = cast(Any, self.app)
-        try:
-            async with asyncio.timeout(app.drain_timeout):
-                await app.producer.flush()
-        except TimeoutError:
-            app.abandon("Kafka does not take what was sent, and the partitions go to others")
+        await app.in_time(app.producer.flush())
+        await app.in_time(self.commit_and_end_transactions())
 
 
 class Producer(driver.Producer):
@@ -139,8 +132,9 @@ class Producer(driver.Producer):
 
         async def connect_guarded(*args: Any, **options: Any) -> Any:
             connection = await connect(*args, **options)
-            if connection is not None and "write" not in vars(connection._writer):
-                connection._writer.write = lease.guarding(connection._writer.write)
+            writer = connection and connection._writer  # none where it was closed at once
+            if writer and "write" not in vars(writer):
+                writer.write = lease.guarding(writer.write)
             return connection
 
         producer.client._get_conn = connect_guarded

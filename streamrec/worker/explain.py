@@ -1,7 +1,6 @@
 """The explain role: for each recommendation its reasons in words, from what the record carries and the catalogue it names."""
 
-from collections.abc import AsyncIterator, Awaitable
-from typing import Any
+from collections.abc import AsyncIterator
 
 from streamrec.core.errors import InvalidRecord
 from streamrec.core.metrics import EXPLANATIONS
@@ -12,7 +11,6 @@ from streamrec.worker.acks import Delivery
 from streamrec.worker.follower import Follower
 from streamrec.worker.metrics import Metrics
 from streamrec.worker.output import Output
-from streamrec.worker.record import Record
 
 
 class ExplainRole:
@@ -30,15 +28,20 @@ class ExplainRole:
             if delivery.record.value is None:  # the user was erased
                 delivery.done(await self._output.tombstone("explanations", delivery.record))
             else:
-                delivery.done(await self._explain(delivery.record))
+                await self._explain(delivery)
 
-    async def _explain(self, record: Record) -> Awaitable[Any]:
+    async def _explain(self, delivery: Delivery) -> None:
+        record = delivery.record
         try:
             recommendation = decode(Recommendation, record.value, format_of(record.headers))
             await self._follower.reached(recommendation.versions.catalogue)
         except InvalidRecord as fault:
-            return await self._output.dead_letter(record, fault)
+            if not delivery.dropped:
+                delivery.done(await self._output.dead_letter(record, fault))
+            return
         self._output.readable()
+        if delivery.dropped:  # its partition went elsewhere while the catalogue was waited for
+            return
         explanation = self._pipeline.explain(recommendation, self._follower.catalogue)
         self._metrics[EXPLANATIONS].inc()
-        return await self._output.message("explanations", recommendation.user_id, explanation, record.partition)
+        delivery.done(await self._output.message("explanations", recommendation.user_id, explanation, record.partition))

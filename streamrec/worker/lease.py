@@ -6,19 +6,19 @@ heartbeat (refused while a rebalance is under way), or its part of an assignment
 holds stays where it is: others may have applied the same events, perhaps in another order of clicks and listens, and answered a
 newer session of the user. A commit of such a worker is refused by its generation; a record is not.
 
-It does not matter why: a stopped process, a paused virtual machine, a worker too slow for a rebalance, or one that is cut off from
-its coordinator alone. Where the brokers were away for a while, the next heartbeat renews the lease, and what was held goes out.
+It does not matter why: a stopped process, a machine that sleeps, a worker too slow for a rebalance, or one that is cut off from its
+coordinator alone. Where the brokers were away for a while, the next heartbeat renews the lease, and what was held goes out.
 
 (Leases: Gray & Cheriton, SOSP 1989.)
 """
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable
-from time import monotonic
 from typing import Any
 
 import structlog
-from aiokafka.protocol.group import HeartbeatRequest, SyncGroupRequest
+from aiokafka.protocol.group import HeartbeatRequest, JoinGroupRequest, LeaveGroupRequest, SyncGroupRequest
 from aiokafka.protocol.produce import ProduceRequest
 
 log = structlog.get_logger(__name__)
@@ -26,6 +26,11 @@ log = structlog.get_logger(__name__)
 PRODUCE = b"\0\0"  # the API key of a produce request
 PAUSE = 0.02  # seconds between two looks
 API_KEY = slice(4, 6)  # where it stands, after the request's size
+
+
+def now() -> float:
+    """Seconds, of a clock that goes on while the machine sleeps where there is one (Linux)."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME) if hasattr(time, "CLOCK_BOOTTIME") else time.monotonic()
 
 
 class Lease:
@@ -39,21 +44,29 @@ class Lease:
         self._seconds = seconds
         self._until = -float("inf")
         self._told = True
+        self._waiting = 0
 
     def renew(self, asked_at: float) -> None:
-        """Granted on a request that was sent at ``asked_at`` (monotonic seconds)."""
+        """Granted on a request that was sent at ``asked_at`` (`now`)."""
         self._until = max(self._until, asked_at + self._seconds)
         self._told = False
 
     @property
     def held(self) -> bool:
-        return monotonic() < self._until
+        return now() < self._until
+
+    @property
+    def missed(self) -> bool:
+        """Whether something waits for it."""
+        return self._waiting > 0 and not self.held
 
     def renewing(self, ask: Callable[[Any], Awaitable[Any]]) -> Callable[[Any], Awaitable[Any]]:
         """A coordinator's way to send requests; what it grants renews the lease."""
 
         async def ask_and_renew(request: Any) -> Any:
-            asked_at = monotonic()
+            asked_at = now()
+            if isinstance(request, (JoinGroupRequest, LeaveGroupRequest)):  # either gives the partitions away
+                self._until = -float("inf")
             response = await ask(request)
             if isinstance(request, (HeartbeatRequest, SyncGroupRequest)) and response.error_code == 0:
                 self.renew(asked_at)
@@ -65,9 +78,8 @@ class Lease:
         """A client's way to send requests; a produce request waits for the lease."""
 
         async def send_when_held(node: Any, request: Any, **options: Any) -> Any:
-            while isinstance(request, ProduceRequest) and not self.held:
-                self._tell()
-                await asyncio.sleep(PAUSE)
+            if isinstance(request, ProduceRequest):
+                await self._wait()
             return await send(node, request, **options)
 
         return send_when_held
@@ -86,6 +98,15 @@ class Lease:
             write(data)
 
         return write_if_held
+
+    async def _wait(self) -> None:
+        self._waiting += 1
+        try:
+            while not self.held:
+                self._tell()
+                await asyncio.sleep(PAUSE)
+        finally:
+            self._waiting -= 1
 
     def _tell(self) -> None:
         if not self._told:

@@ -170,6 +170,8 @@ class RecommendRole:
         try:
             await self._follower.reached(session.catalogue)
         except InvalidRecord as fault:
+            if delivery.dropped:  # meanwhile
+                return False
             delivery.done(await self._output.dead_letter(delivery.record, fault))
             return False
         self._output.readable()

@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 from aiokafka.errors import for_code
-from aiokafka.protocol.group import HeartbeatRequest, JoinGroupRequest, SyncGroupRequest
+from aiokafka.protocol.group import HeartbeatRequest, JoinGroupRequest, LeaveGroupRequest, SyncGroupRequest
+from aiokafka.protocol.produce import ProduceRequest
 
 from streamrec.worker import lease as module
 from streamrec.worker.lease import Lease
@@ -14,6 +15,7 @@ from streamrec.worker.lease import Lease
 PRODUCE, METADATA = b"\0\0\0\x10\0\0\0\x09rest", b"\0\0\0\x10\0\3\0\x09rest"
 HEARTBEAT = HeartbeatRequest("group", 1, "member")
 SYNC = SyncGroupRequest("group", 1, "member", None, [])
+LEAVE = LeaveGroupRequest("group", "member")
 JOIN = JoinGroupRequest("group", 1000, 1000, "member", None, "consumer", [])
 REBALANCE = 27
 
@@ -21,7 +23,7 @@ REBALANCE = 27
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
     clock = SimpleNamespace(now=100.0)
-    monkeypatch.setattr(module, "monotonic", lambda: clock.now)
+    monkeypatch.setattr(module, "now", lambda: clock.now)
     return clock
 
 
@@ -62,6 +64,40 @@ def test_a_heartbeat_in_a_rebalance_and_a_join_grant_nothing(clock: SimpleNamesp
     ask(lease, HEARTBEAT, clock, code=REBALANCE)
     ask(lease, JOIN, clock)
     assert not lease.held
+
+
+@pytest.mark.parametrize("request_", [JOIN, LEAVE])
+def test_whoever_joins_anew_or_leaves_has_no_lease_any_more(clock: SimpleNamespace, request_: Any) -> None:
+    lease = Lease(10)
+    ask(lease, SYNC, clock)
+    ask(lease, request_, clock)
+    assert not lease.held
+    ask(lease, SYNC, clock)
+    assert lease.held
+
+
+def test_a_produce_request_waits_for_the_lease_and_no_other_does(clock: SimpleNamespace) -> None:
+    sent: list[Any] = []
+
+    async def send(node: Any, request: Any, **options: Any) -> str:
+        sent.append((node, request, options))
+        return "answer"
+
+    async def run() -> None:
+        lease = Lease(10)
+        send_when_held = lease.holding_back(send)
+        produce = ProduceRequest(None, -1, 1000, [])
+        waiting = asyncio.ensure_future(send_when_held(1, produce, group=2))
+        assert await send_when_held(1, HEARTBEAT) == "answer"
+        await asyncio.sleep(3 * module.PAUSE)
+        assert sent == [(1, HEARTBEAT, {})]
+        assert lease.missed
+        lease.renew(clock.now)
+        assert await waiting == "answer"
+        assert not lease.missed
+        assert sent[1:] == [(1, produce, {"group": 2})]
+
+    asyncio.run(run())
 
 
 def test_without_a_lease_no_produce_request_is_written_and_everything_else_is(clock: SimpleNamespace) -> None:

@@ -15,10 +15,14 @@ from collections.abc import AsyncIterator
 from functools import partial
 from itertools import count as count_from
 from threading import Event
+from time import monotonic
+from types import SimpleNamespace
 from typing import Any
 
 from aiokafka.conn import AIOKafkaConnection
 from aiokafka.consumer.group_coordinator import GroupCoordinator
+from aiokafka.errors import GroupLoadInProgressError
+from aiokafka.protocol.commit import OffsetFetchRequest
 from aiokafka.protocol.produce import ProduceRequest
 
 from streamrec.worker.acks import Delivery
@@ -37,6 +41,7 @@ DEFAULTS = {
     "hold": None,  # this id is never done
     "freeze_at": None,  # the process stops itself (SIGSTOP) when this many produce requests are about to be written
     "deaf_at": None,  # from this many produce requests on the group's coordinator never answers
+    "loading": 0,  # so many seconds the coordinator says that it still loads the group, when it is asked for committed offsets
     "raise_at": None,  # at this id the agent raises
     "credulous": False,  # True: whatever the changelog holds is taken for newer
     "drain_timeout": 5.0,
@@ -123,6 +128,17 @@ if options["deaf_at"]:
     produced, deaf = count_from(1), Event()
     send_request, AIOKafkaConnection.send = AIOKafkaConnection.send, send_and_count
     ask, GroupCoordinator._send_req = GroupCoordinator._send_req, ask_in_vain
+
+if options["loading"]:
+
+    async def ask_while_it_loads(coordinator: Any, request: Any) -> Any:
+        asked_at = monotonic()
+        if isinstance(request, OffsetFetchRequest) and asked_at < first_asked.setdefault("at", asked_at) + options["loading"]:
+            return SimpleNamespace(topics=[], error_code=GroupLoadInProgressError.errno)
+        return await ask_loaded(coordinator, request)
+
+    first_asked: dict[str, float] = {}
+    ask_loaded, GroupCoordinator._send_req = GroupCoordinator._send_req, ask_while_it_loads
 
 if options["slow_seek"]:
 
