@@ -3,7 +3,7 @@
     python -m benchmarks.accuracy.features BUNDLE DATA      # a bundle that was trained with --holdout leave-one-out
 
 NDCG@10 on the *validation* targets, each user's last interaction but one, which neither weights nor counts have learned; each half
-of them is ordered by weights that the other half gives.
+of them is ordered by weights that the other half gives. (A training chooses its best step on a sample of the same targets.)
 """
 
 import sys

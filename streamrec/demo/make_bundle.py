@@ -12,7 +12,7 @@ from streamrec.training.train import train
 
 DAYS = 5
 STEPS = 100
-KEEP = 30  # followers of each item
+KEEP = 48  # followers of each item
 
 
 def main() -> None:

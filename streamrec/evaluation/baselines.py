@@ -66,7 +66,7 @@ def markov(users: NDArray[Any], items: NDArray[Any], item_ids: tuple[str, ...]) 
 def ease(users: NDArray[Any], items: NDArray[Any], size: int, regularisation: float = EASE_REGULARISATION) -> Scores:
     """EASE (Steck, "Embarrassingly Shallow Autoencoders for Sparse Data", WWW 2019; arXiv 1905.03375), over recent items."""
     known, index = np.unique(items, return_inverse=True)
-    gram = count_together(users, index, len(known))
+    gram = count_together(users, index, len(known), most=len(users))
     gram[np.diag_indices_from(gram)] += regularisation
     inverse = np.linalg.inv(gram)
     weights = inverse / -np.diag(inverse)

@@ -255,7 +255,7 @@ def _unpack_counts(arrays: dict[str, Any], size: int) -> tuple[TransitionCounts,
     _refuse_unfit("counts.safetensors", arrays, _COUNTS)
     popularity, interactions = arrays.pop("popularity"), arrays.pop("interactions")
     counts = TransitionCounts(**{name: arrays[name] for name in TransitionCounts.__struct_fields__})
-    pairs = {len(counts.followers), len(counts.times), len(counts.direct), len(counts.shares), int(counts.starts[-1])}
+    pairs = {len(counts.followers), len(counts.times), len(counts.direct), len(counts.shares)}
     known = len(pairs) == 1 and _are_rows(counts.starts, counts.followers, size)
     finite = np.isfinite(popularity).all() and np.isfinite(counts.shares).all()
     if not (known and finite and len(popularity) == len(interactions) == size and (popularity > 0).all()):
@@ -284,7 +284,7 @@ def _refuse_unfit(file: str, arrays: dict[str, Any], kinds: dict[str, str]) -> N
 
 def _are_rows(starts: NDArray[Any], items: NDArray[Any], size: int) -> bool:
     """Whether these are sparse rows of ``size`` items over as many."""
-    whole = len(starts) == size + 1 and starts[0] == 0 and int(starts[-1]) == len(items)
+    whole = starts.dtype == np.int64 and len(starts) == size + 1 and starts[0] == 0 and int(starts[-1]) == len(items)
     return bool(whole and (np.diff(starts) >= 0).all() and items.max(initial=0) < max(size, 1))
 
 

@@ -31,7 +31,7 @@ def fit_ease(users: NDArray[Any], items: NDArray[Any], size: int) -> EaseWeights
     gram = torch.from_numpy(count_together(users[use], place[items[use]], len(known)))
     gram.diagonal().add_(REGULARISATION)
     inverse = torch.cholesky_inverse(torch.linalg.cholesky(gram))
-    weights = inverse.div_(inverse.diagonal().neg().clone()).numpy()  # column by column, as in the paper
+    weights = inverse.div_(inverse.diagonal().neg()).numpy()  # column by column, as in the paper
     np.fill_diagonal(weights, 0)
     return _greatest(weights, known, size)
 

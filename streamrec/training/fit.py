@@ -82,21 +82,34 @@ def ndcg(scores: NDArray[np.float64], hit: NDArray[np.intp]) -> float:
 
 
 def listwise(slates: Slates) -> NDArray[np.float64]:
-    """Maximises the likelihood of the hits among their candidates (conditional logit), by Newton's method."""
+    """Maximises the likelihood of the hits among their candidates (conditional logit), by Newton's method.
+
+    A step that makes it less likely is halved: from far away a whole one overshoots, and would not come back.
+    """
     known = slates.hit >= 0
     features, hit = slates.features[known], slates.hit[known]
     chosen = features[np.arange(len(hit)), hit].sum(axis=0)
     prior = UNFITTED.of_features
     weights = prior.copy()
+
+    def loss(at: NDArray[np.float64]) -> float:
+        scores = features @ at
+        most = scores.max(axis=1)
+        log_sums = most + np.log(np.exp(scores - most[:, None]).sum(axis=1))
+        return float(log_sums.sum() - chosen @ at + 0.5 * RIDGE * ((at - prior) ** 2).sum())
+
+    lost = loss(weights)
     for _ in range(50):
         chances = _softmax(features @ weights)
         means = np.einsum("sc,scf->sf", chances, features)
         gradient = chosen - means.sum(axis=0) - RIDGE * (weights - prior)
         curvature = np.einsum("sc,scf,scg->fg", chances, features, features) - means.T @ means + RIDGE * np.eye(len(FEATURES))
         step = np.linalg.solve(curvature, gradient)
-        weights = weights + step
+        while (then := loss(weights + step)) > lost and np.abs(step).max() > 1e-9:
+            step /= 2
         if np.abs(step).max() < 1e-9:
             break
+        weights, lost = weights + step, then
     return weights
 
 

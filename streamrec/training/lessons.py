@@ -15,7 +15,7 @@ from streamrec.training.continued import Base
 from streamrec.training.ease import MOST_ITEMS
 
 MOST_TARGETS = 1000  # in a check during training
-MOST_SLATES = 4000  # for the scorer: its three weights do not need more
+MOST_SLATES = 4000  # for the scorer: its few weights do not need more
 
 
 @dataclass(frozen=True, eq=False)

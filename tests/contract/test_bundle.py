@@ -55,7 +55,7 @@ def test_the_demo_s_bundle_is_small_enough_to_ship() -> None:
     sizes = {path.name: path.stat().st_size for path in DEMO_BUNDLE.iterdir()}
     assert set(sizes) == {*FILES, MANIFEST}
     assert max(sizes.values()) < MIB
-    assert sum(sizes.values()) <= 2 * MIB
+    assert sum(sizes.values()) <= 2.5 * MIB
 
 
 def test_the_demo_s_bundle_names_no_place_of_the_machine_that_made_it() -> None:
@@ -90,7 +90,7 @@ def test_the_demo_s_transitions_know_what_often_came_after(demo: Bundle) -> None
     assert log.interactions(most) > 50
     followers = [log.followed(most, by=item_id) for item_id in demo.vocabulary.item_ids]
     assert max(followers) >= 5
-    assert sum(count > 0 for count in followers) == 30  # as many as were kept
+    assert sum(count > 0 for count in followers) == 48  # as many as were kept
 
 
 def test_a_whole_copy_is_the_same_bundle(copy: Path, demo: Bundle) -> None:
@@ -139,6 +139,12 @@ def test_alien_content_behind_right_checksums_is_refused(copy: Path) -> None:
         ("items.jsonl.gz", gzip.compress(b'{"item_id":1}\n')),
         ("counts.safetensors", b"\x80\x04K\x01."),
         ("ease.safetensors", safetensors.save({"starts": np.array([0]), "items": np.zeros(0, "u2"), "weights": np.zeros(0, "f4")})),
+        (
+            "ease.safetensors",
+            safetensors.save(
+                {"starts": np.array([0, 100, -100, 0], "i1"), "items": np.zeros(0, "u2"), "weights": np.zeros(0, "f2")}
+            ),
+        ),
         ("scorer.json", b'{"generator":1}'),
     ):
         whole = (copy / name).read_bytes()

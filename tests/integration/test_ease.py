@@ -5,6 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+pytest.importorskip("torch")
+
 from streamrec.serving.ease import Ease, EaseWeights
 from streamrec.training import ease as module
 from streamrec.training.ease import REGULARISATION, fit_ease

@@ -11,12 +11,14 @@ import pytest
 
 pytest.importorskip("torch", reason="the extra train is not installed")
 
+from benchmarks.accuracy import features
 from streamrec.core.errors import UserError
 from streamrec.evaluation.evaluate import _Question, _tallies, evaluate
 from streamrec.evaluation.online import Learning
 from streamrec.evaluation.protocols import split
 from streamrec.eventlog.dataset import Dataset, read_dataset
 from streamrec.serving.bundle import Bundle, load_bundle
+from streamrec.serving.relevance import FEATURES
 from streamrec.training.train import train
 
 SMALL = {"dim": 16, "heads": 2, "context": 12}
@@ -171,3 +173,13 @@ def test_the_verb_prints_one_object_for_machines_and_a_table_for_people(folder: 
     refused = subprocess.run([*verb, "--protocol", "prequential", "--shuffle"], capture_output=True, text=True, check=False)
     assert refused.returncode == 2
     assert "choose --protocol" in refused.stderr
+
+
+def test_each_part_of_a_scorer_is_weighed(frozen_bundle: Bundle, folder: Path) -> None:
+    bundle = trained(walk(folder / "weighed", list(range(ITEMS))), folder / "weighed-bundle", "leave-one-out", steps=3)
+    whole = features.validation(bundle, folder / "weighed")
+    alone = features.worth(whole, {"generator"})
+    assert features.worth(whole, {"generator", "transitions"}) > alone + 0.2  # the network has learned for three steps only
+    assert features.worth(whole, set(FEATURES)) > alone + 0.2
+    with pytest.raises(UserError, match="may know the answers"):
+        features.validation(frozen_bundle, folder / "turning")

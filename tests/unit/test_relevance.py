@@ -160,3 +160,14 @@ def test_ndcg_counts_ties_against_and_absent_items_as_nothing() -> None:
     scores = np.array([[3.0, 2.0, 1.0], [1.0, 1.0, 0.0], [1.0, 0.0, 0.0]])
     assert ndcg(scores, np.array([1, 0, -1])) == pytest.approx((1 / np.log2(3) + 1 / np.log2(3) + 0) / 3)
     assert ndcg(scores[:1], np.array([0])) == 1.0
+
+
+def test_a_feature_that_tells_everything_is_found_from_far_away() -> None:
+    random = np.random.default_rng(0)
+    features = random.normal(size=(40, 30, len(FEATURES)))
+    hit = random.integers(30, size=40)
+    features[..., 2] = -6.0  # as of what never came after: where it did, far more
+    features[np.arange(40), hit, 2] = -1.0
+    features[..., 0] -= 0.5 * features[..., 2]
+    slates = Slates(features, hit)
+    assert ndcg(features @ listwise(slates), hit) > 0.95

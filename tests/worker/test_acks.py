@@ -30,6 +30,7 @@ class App:
         self.consumer = Consumer()
         self.consumer_generation_id = 1
         self.failures: list[BaseException] = []
+        self.after_drain: Callable[[], None] = lambda: None
         self.on_partitions_assigned = SimpleNamespace(connect=self._connect)
 
     def _connect(self, receiver: Callable[..., Any], weak: bool) -> None:
@@ -131,6 +132,21 @@ def test_after_a_rebalance_what_was_undone_is_forgotten_and_late_outputs_acknowl
         await tell()
         assert app.consumer.confirmed == []
         assert acks.oldest() is again
+
+    asyncio.run(run())
+
+
+def test_what_waits_for_room_when_the_partitions_are_given_up_is_not_done(app: App) -> None:
+    async def run() -> None:
+        acks = Acks(app, limit=1)
+        in_hand = await acks.take(record(0))
+        waiting = asyncio.ensure_future(acks.take(record(1)))
+        await tell()
+        app.after_drain()
+        assert in_hand.dropped
+        assert (await waiting).dropped
+        await app.rebalance()
+        assert not (await acks.take(record(1, generation=2))).dropped
 
     asyncio.run(run())
 
