@@ -8,8 +8,11 @@ error and no topics; so nothing seems to have been committed, and everything tha
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+import structlog
 from aiokafka.errors import NotCoordinatorForGroupError, for_code
 from aiokafka.protocol.commit import OffsetFetchRequest
+
+log = structlog.get_logger(__name__)
 
 
 def telling_errors(coordinator: Any) -> Callable[[Any], Awaitable[Any]]:
@@ -20,6 +23,9 @@ def telling_errors(coordinator: Any) -> Callable[[Any], Awaitable[Any]]:
         response = await ask(request)
         if isinstance(request, OffsetFetchRequest) and (code := getattr(response, "error_code", 0)):
             error: type[Exception] = for_code(code)
+            log.info(
+                "the coordinator cannot tell yet what was committed: asking again", group=coordinator.group_id, error=error.__name__
+            )
             if error is NotCoordinatorForGroupError:
                 coordinator.coordinator_dead()
             raise error(f"the committed offsets of {coordinator.group_id}")
