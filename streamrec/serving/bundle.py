@@ -23,9 +23,7 @@ from typing import Any, Literal
 
 import msgspec
 import numpy as np
-from numpy.typing import NDArray
 from safetensors import SafetensorError
-from safetensors import numpy as safetensors
 
 from streamrec.core.errors import UserError
 from streamrec.core.pipeline import SlateRules
@@ -37,17 +35,12 @@ from streamrec.serving.nextk import NextK
 from streamrec.serving.popularity import Popularity
 from streamrec.serving.relevance import AdditiveScorer, ScorerWeights
 from streamrec.serving.subtokens import SubTokens
+from streamrec.serving.tables import unpack_counts, unpack_ease
 from streamrec.serving.transitions import Transitions
 from streamrec.serving.vocabulary import Vocabulary
 
 MANIFEST = "manifest.json"
 PICKLES = {".pkl", ".pickle", ".pt", ".pth", ".bin", ".joblib", ".npy", ".npz", ".ckpt"}
-_EASE = {"starts": "i", "items": "u", "weights": "f"}  # numpy's kinds
-_COUNTS = {
-    **dict.fromkeys(("starts", "interactions"), "i"),
-    **dict.fromkeys(("followers", "times", "direct"), "u"),
-    **dict.fromkeys(("shares", "popularity"), "f"),
-}
 USUAL = SlateRules()  # where nobody has set any
 FILES = (
     "weights.safetensors",
@@ -174,8 +167,8 @@ def load_bundle(path: Path) -> Bundle:
     try:
         vocabulary = Vocabulary(msgspec.json.decode(content["vocabulary.json"], type=list[str]))
         items = msgspec.json.Decoder(Item).decode_lines(gzip.decompress(content["items.jsonl.gz"]))
-        counts, popularity, interactions = _unpack_counts(safetensors.load(content["counts.safetensors"]), len(vocabulary))
-        ease = _unpack_ease(safetensors.load(content["ease.safetensors"]), len(vocabulary))
+        counts, popularity, interactions = unpack_counts(content["counts.safetensors"], len(vocabulary))
+        ease = unpack_ease(content["ease.safetensors"], len(vocabulary))
         weights = msgspec.json.decode(content["scorer.json"], type=ScorerWeights)
     except (msgspec.MsgspecError, SafetensorError, ValueError, KeyError, OSError, EOFError, zlib.error) as error:
         raise UserError(f"{path}: not a bundle of streamrec ({_one_line(error)}); train it again") from None
@@ -243,49 +236,6 @@ def pack_items(items: Mapping[str, Item]) -> bytes:
     """The catalogue as ``items.jsonl.gz``: the same items give the same bytes."""
     lines = msgspec.json.Encoder(order="deterministic").encode_lines([items[item_id] for item_id in sorted(items)])
     return gzip.compress(lines, mtime=0)
-
-
-def pack_counts(counts: TransitionCounts, popularity: np.ndarray[Any, Any], interactions: np.ndarray[Any, Any]) -> bytes:
-    """Transitions and popularity as ``counts.safetensors``."""
-    arrays = {**msgspec.structs.asdict(counts), "popularity": popularity, "interactions": interactions}
-    return safetensors.save(arrays)
-
-
-def _unpack_counts(arrays: dict[str, Any], size: int) -> tuple[TransitionCounts, Any, Any]:
-    _refuse_unfit("counts.safetensors", arrays, _COUNTS)
-    popularity, interactions = arrays.pop("popularity"), arrays.pop("interactions")
-    counts = TransitionCounts(**{name: arrays[name] for name in TransitionCounts.__struct_fields__})
-    pairs = {len(counts.followers), len(counts.times), len(counts.direct), len(counts.shares)}
-    known = len(pairs) == 1 and _are_rows(counts.starts, counts.followers, size)
-    finite = np.isfinite(popularity).all() and np.isfinite(counts.shares).all()
-    if not (known and finite and len(popularity) == len(interactions) == size and (popularity > 0).all()):
-        raise ValueError("counts.safetensors does not fit vocabulary.json")
-    return counts, popularity, interactions
-
-
-def pack_ease(ease: EaseWeights) -> bytes:
-    """The weights as ``ease.safetensors``."""
-    return safetensors.save(msgspec.structs.asdict(ease))
-
-
-def _unpack_ease(arrays: dict[str, Any], size: int) -> EaseWeights:
-    _refuse_unfit("ease.safetensors", arrays, _EASE)
-    ease = EaseWeights(**{name: arrays[name] for name in _EASE})
-    whole = len(ease.items) == len(ease.weights) and np.isfinite(ease.weights).all()
-    if not (whole and _are_rows(ease.starts, ease.items, size)):
-        raise ValueError("ease.safetensors does not fit vocabulary.json")
-    return ease
-
-
-def _refuse_unfit(file: str, arrays: dict[str, Any], kinds: dict[str, str]) -> None:
-    if unfit := [name for name, kind in kinds.items() if arrays[name].ndim != 1 or arrays[name].dtype.kind not in kind]:
-        raise ValueError(f"{file}: {unfit[0]} is no list of such numbers")
-
-
-def _are_rows(starts: NDArray[Any], items: NDArray[Any], size: int) -> bool:
-    """Whether these are sparse rows of ``size`` items over as many."""
-    whole = starts.dtype == np.int64 and len(starts) == size + 1 and starts[0] == 0 and int(starts[-1]) == len(items)
-    return bool(whole and (np.diff(starts) >= 0).all() and items.max(initial=0) < max(size, 1))
 
 
 def _read_verified(file: Path, entry: FileEntry) -> bytes:

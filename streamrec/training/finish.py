@@ -24,8 +24,6 @@ from streamrec.serving.bundle import (
     ModelShape,
     content_version,
     new_generator,
-    pack_counts,
-    pack_ease,
     pack_items,
     write_file,
 )
@@ -41,6 +39,7 @@ from streamrec.serving.ease import Ease, EaseWeights
 from streamrec.serving.gptrec import GPTRec
 from streamrec.serving.relevance import UNFITTED, AdditiveScorer
 from streamrec.serving.runtime import instruction_set
+from streamrec.serving.tables import pack_counts, pack_ease
 from streamrec.serving.transitions import Transitions
 from streamrec.training.checkpoint import Plan
 from streamrec.training.continued import Base, counted_before, popularity_since
