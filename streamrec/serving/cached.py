@@ -40,6 +40,7 @@ class CachedGPT:
         outputs = {each.name: each.shape for each in session.get_outputs()}
         self.dim = int(outputs["states"][2])
         self.layers = sum(name.startswith("key_") for name in self.shapes)
+        self.reach = int(self.shapes["before"][2]) if "before" in self.shapes else 0  # an older graph has none
         self.metadata: dict[str, Any] = {
             name: json.loads(value) for name, value in session.get_modelmeta().custom_metadata_map.items()
         }
@@ -51,12 +52,17 @@ class CachedGPT:
 
         Args:
             tokens: (batch, columns), padded on the right, where the causal mask hides it.
-            repeat: how many tokens share a place.
+            repeat: how many tokens an item has; they share a place.
         """
         batch, columns = tokens.shape
+        before = np.full((batch, columns, self.reach), -1)
+        for lag in range(self.reach):
+            before[:, (lag + 1) * repeat :, lag] = tokens[:, : max(columns - (lag + 1) * repeat, 0)]
         places = np.broadcast_to(np.arange(columns) // repeat, tokens.shape)
         empty = self._empty(batch)
-        logits, states, made = self.extend(tokens, places, np.tri(columns, dtype=bool)[None], lengths[:, None] - 1, empty, more)
+        logits, states, made = self.extend(
+            tokens, before, places, np.tri(columns, dtype=bool)[None], lengths[:, None] - 1, empty, more
+        )
         known = np.arange(columns + room) < lengths[:, None]
         if not room:
             return logits, states, Cache(made.keys, made.values, known)
@@ -69,6 +75,7 @@ class CachedGPT:
     def extend(
         self,
         tokens: Ints,
+        before: Ints,
         places: Ints,
         sees: NDArray[np.bool_],
         asked: Ints,
@@ -78,6 +85,7 @@ class CachedGPT:
         """Logits and states (batch, asked, …) after the ``asked`` of the new tokens, and the cache of these tokens alone.
 
         Args:
+            before: (batch, new, reach), for each token those of the items just before it, the nearest first; -1: none.
             sees: (batch or 1, new, new), which new token may look at which; everything known in the cache is seen by all.
             more: further inputs of the graph.
         """
@@ -88,6 +96,7 @@ class CachedGPT:
         inputs: dict[str, NDArray[Any]] = {
             "tokens": tokens,
             "places": places,
+            "before": before,
             "asked": asked,
             "mask": mask[:, None],
             "asked_mask": np.take_along_axis(mask, asked[:, :, None], axis=1)[:, None],
@@ -97,6 +106,11 @@ class CachedGPT:
             inputs |= {f"key_{layer}": cache.keys[layer], f"value_{layer}": cache.values[layer]}
         logits, states, *made = self._session.run(None, {name: each for name, each in inputs.items() if name in self.shapes})
         return logits, states, Cache(made[0::2], made[1::2], np.ones((batch, new), bool))
+
+    def last(self, items: Ints, lengths: Ints) -> Ints:
+        """The last items of each history, the newest first, as many as a token is told of; -1 where there are fewer: (batch, reach)."""
+        places = lengths[:, None] - 1 - np.arange(self.reach)
+        return np.where(places >= 0, np.take_along_axis(items, np.maximum(places, 0), axis=1), -1)
 
     def _empty(self, batch: int) -> Cache:
         """One column that nobody sees: onnxruntime multiplies no matrices without columns."""

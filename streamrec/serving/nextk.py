@@ -53,6 +53,7 @@ class NextK(GPTRec):
         total = np.zeros(batch)
         alike = np.zeros(allowed.shape, np.float32)
         logits, first, cache = self._network.read(items, lengths, self.slate - 1, more=self._unmoved(batch))
+        before = self._network.last(items, lengths)
         for step in range(self.slate):
             chances = log_softmax(logits[:, 0], allowed)
             chosen = chances.argmax(axis=1)  # of equal ones the lower index, which is the lower id
@@ -66,6 +67,7 @@ class NextK(GPTRec):
             places = np.full(batch, self._places + step) if self._places else lengths + step
             logits, _, new = self._network.extend(
                 chosen[:, None],
+                before[:, None],
                 places[:, None],
                 np.ones((1, 1, 1), bool),
                 np.zeros((batch, 1), np.int64),
@@ -79,6 +81,7 @@ class NextK(GPTRec):
                 },
             )
             _remember(cache, new, columns + step)
+            before = np.concatenate([chosen[:, None], before], axis=1)[:, : before.shape[1]]
         rest = log_softmax(logits[:, 0], allowed)
         scores = np.where(allowed, total[:, None] + rest, scores)
         return scores.astype(np.float32)

@@ -39,6 +39,7 @@ class SubTokens(GPTRec):
         batch, depths = len(items), self._tokens.shape[1]
         tokens = self._tokens[items].reshape(batch, -1)
         logits, _, cache = self._network.read(tokens, lengths * depths, repeat=depths)
+        last = self._network.last(items, lengths)
         root = self._levels[0]
         scores = log_softmax(logits[:, 0, : self._values], root.valid)[:, root.value]
         for depth, level in enumerate(self._levels[1:], start=1):
@@ -47,14 +48,20 @@ class SubTokens(GPTRec):
             np.put_along_axis(slot, followed, np.arange(followed.shape[1])[None], axis=1)
             conditional = np.broadcast_to(level.share, (batch, len(level.parent)))
             if followed.shape[1]:
-                chances = self._follow(level, depth, followed, lengths, cache)
+                chances = self._follow(level, depth, followed, lengths, last, cache)
                 of = slot[:, level.parent]
                 conditional = np.where(of >= 0, chances[np.arange(batch)[:, None], of, level.value], conditional)
             scores = scores[:, level.parent] + conditional
         return scores.astype(np.float32)
 
     def _follow(
-        self, level: Level, depth: int, nodes: NDArray[np.intp], lengths: NDArray[np.int64], cache: Cache
+        self,
+        level: Level,
+        depth: int,
+        nodes: NDArray[np.intp],
+        lengths: NDArray[np.int64],
+        last: NDArray[np.int64],
+        cache: Cache,
     ) -> NDArray[np.float64]:
         """What comes after each of these nodes' prefixes: (batch, nodes, values). All of them are one run, side by side."""
         batch, width = nodes.shape
@@ -63,7 +70,8 @@ class SubTokens(GPTRec):
         sees = (branch[:, None] == branch) & (step[:, None] >= step)
         asked = np.broadcast_to(np.arange(width) * depth + depth - 1, (batch, width))
         places = np.broadcast_to(lengths[:, None], tokens.shape)
-        logits, _, _ = self._network.extend(tokens, places, sees[None], asked, cache)
+        before = np.where(last[:, None] >= 0, self._tokens[last[:, None], step[:, None]], -1)  # of the same depth
+        logits, _, _ = self._network.extend(tokens, before, places, sees[None], asked, cache)
         of_depth = slice(depth * self._values, (depth + 1) * self._values)
         return log_softmax(logits[:, :, of_depth], level.valid[nodes])
 

@@ -15,8 +15,8 @@ from streamrec.serving.bundle import Bundle, load_bundle
 from streamrec.serving.counting import DECAY, RECENT, WINDOW, Pairs, count_pairs
 from streamrec.serving.vocabulary import Vocabulary
 from streamrec.training.network import Network
-from streamrec.training.start import STD
 
+APART = 0.2  # of its length a new item is moved at random: those near the same item would otherwise start as one
 NEAR = 3  # steps, within which items say something of a new one
 MEAN_DECAY = float(np.mean(DECAY ** np.arange(WINDOW)))
 
@@ -71,7 +71,7 @@ def take_over(
     wide = network.state_dict()
     wide.update({name: tensor for name, tensor in weights.items() if tensor.shape == wide[name].shape})
     old, old_bias = weights["gpt2.wte.weight"], weights["bias"]
-    embeddings = torch.randn(wide["gpt2.wte.weight"].shape) * STD * 0.1
+    embeddings = torch.zeros_like(wide["gpt2.wte.weight"])
     embeddings[known] = old
     bias = torch.full_like(wide["bias"], float(old_bias.quantile(0.1)))
     bias[known] = old_bias
@@ -83,8 +83,9 @@ def take_over(
         embeddings.index_add_(
             0, torch.from_numpy(one[use]), embeddings[other[use]] * torch.from_numpy(pairs.weight[use]).float()[:, None]
         )
-    lengths = embeddings.norm(dim=1, keepdim=True).clamp_min(1e-6)
-    embeddings = torch.where(torch.from_numpy(new)[:, None], embeddings / lengths * old.norm(dim=1).median(), embeddings)
+    apart = torch.nn.functional.normalize(embeddings) + APART * torch.nn.functional.normalize(torch.randn_like(embeddings))
+    placed = torch.nn.functional.normalize(apart) * old.norm(dim=1).median()
+    embeddings = torch.where(torch.from_numpy(new)[:, None], placed, embeddings)
     wide["gpt2.wte.weight"], wide["bias"] = embeddings, bias
     network.load_state_dict(wide)
 

@@ -61,7 +61,11 @@ def _logits(graph: _Graph, root: str, network: Network, steps: str) -> str:
     config = network.gpt2.config
     weights = {root + name: tensor.detach().numpy() for name, tensor in network.state_dict().items()}
     embeddings, positions = f"{root}gpt2.wte.weight", f"{root}gpt2.wpe.weight"
-    tokens = graph.add("Gather", graph.constant(embeddings, weights[embeddings]), "items")
+    tokens = single = graph.add("Gather", graph.constant(embeddings, weights[embeddings]), "items")
+    for lag, share in enumerate(weights[f"{root}before"], start=1):
+        padded = graph.add("Pad", single, graph.ints(0, lag, 0, 0, 0, 0))
+        earlier = graph.add("Slice", padded, graph.ints(0), steps, graph.ints(1))
+        tokens = graph.add("Add", tokens, graph.add("Mul", earlier, graph.constant(f"{root}before.{lag}", share)))
     places = graph.add("Slice", graph.constant(positions, weights[positions]), graph.ints(0), steps)
     state = graph.add("Add", tokens, places)
     for layer in range(config.n_layer):
@@ -69,7 +73,14 @@ def _logits(graph: _Graph, root: str, network: Network, steps: str) -> str:
         state = _block(graph, state, f"{root}gpt2.h.{layer}", weights, config, steps, only_last=last)
     state = graph.add("Reshape", _norm(graph, state, f"{root}gpt2.ln_f", weights), graph.ints(-1, config.n_embd))
     output = graph.add("Transpose", embeddings, perm=[1, 0])  # done once, when the model is loaded
-    return graph.add("Add", graph.add("MatMul", state, output), graph.constant(f"{root}bias", weights[f"{root}bias"]))
+    logits = graph.add("Add", graph.add("MatMul", state, output), graph.constant(f"{root}bias", weights[f"{root}bias"]))
+    columns = graph.add("Slice", graph.constant("columns", np.arange(config.n_positions)), graph.ints(0), steps)
+    inside = graph.add("Less", columns, graph.add("Unsqueeze", "lengths", graph.ints(1)))
+    had = graph.add("Where", inside, "items", graph.add("Slice", "items", graph.ints(0), graph.ints(1), graph.ints(1)))
+    again = graph.add(
+        "Add", graph.add("GatherElements", logits, had, axis=1), graph.constant(f"{root}again", weights[f"{root}again"])
+    )
+    return graph.add("ScatterElements", logits, had, again, axis=1)
 
 
 def _block(

@@ -5,6 +5,7 @@ One graph serves whatever is written token by token. What each new token may see
 
 ============================ ========================================================================================
 ``tokens``, ``places``        (batch, new): what is new, and which row of the position table each token has
+``before``                    (batch, new, reach): the tokens of the items just before, the nearest first; -1 where there is none
 ``asked``                     (batch, asked): of which new tokens the output is wanted; the last layer works for these alone
 ``mask``, ``asked_mask``      (batch, 1, new or asked, cached + new): 0 where a token may look, -inf where not
 ``key_N``, ``value_N``        (batch, heads, size, cached) and (batch, heads, cached, size) of layer N
@@ -42,7 +43,8 @@ def to_cached_onnx(network: Network, metadata: Mapping[str, str], added: Mapping
     table = weights["gpt2.wpe.weight"]
     if added is not None:
         table = np.concatenate([table, added["places"]])
-    tokens = graph.add("Gather", graph.constant("gpt2.wte.weight", weights["gpt2.wte.weight"]), "tokens")
+    embeddings = graph.constant("gpt2.wte.weight", weights["gpt2.wte.weight"])
+    tokens = graph.add("Add", graph.add("Gather", embeddings, "tokens"), _of_those_before(graph, embeddings, weights["before"]))
     state = graph.add("Add", tokens, graph.add("Gather", graph.constant("places_table", table), "places"))
     for layer in range(config.n_layer):
         state = _block(graph, state, layer, weights, config.n_head, only_asked=layer == config.n_layer - 1)
@@ -53,7 +55,18 @@ def to_cached_onnx(network: Network, metadata: Mapping[str, str], added: Mapping
     if added is not None:
         bias = graph.add("Sub", bias, _pushed(graph, added))
     graph.add("Add", graph.add("MatMul", moved, output), bias, name="logits")
-    return _model(graph, config, metadata, tuned=added is not None)
+    return _model(graph, config, metadata, len(weights["before"]), tuned=added is not None)
+
+
+def _of_those_before(graph: _Graph, embeddings: str, shares: NDArray[Any]) -> str:
+    """What `Network.embed` adds to each new token: (batch, new, dim)."""
+    nothing = graph.constant("no_item", np.array(0, np.int64))
+    vectors = graph.add("Gather", embeddings, graph.add("Max", "before", nothing))  # (batch, new, reach, dim)
+    there = graph.add("Cast", graph.add("GreaterOrEqual", "before", nothing), to=TensorProto.FLOAT)
+    shared = graph.add(
+        "Mul", graph.add("Mul", vectors, graph.constant("shares", shares)), graph.add("Unsqueeze", there, graph.ints(3))
+    )
+    return graph.add("ReduceSum", shared, graph.ints(2), keepdims=0)
 
 
 def _moved(graph: _Graph, states: str, added: Mapping[str, NDArray[Any]]) -> str:
@@ -104,12 +117,13 @@ def _block(graph: _Graph, state: str, layer: int, weights: Mapping[str, NDArray[
     return graph.add("Add", state, _linear_of(graph, wide, f"{prefix}.mlp.c_proj", weights))
 
 
-def _model(graph: _Graph, config: Any, metadata: Mapping[str, str], *, tuned: bool) -> bytes:
+def _model(graph: _Graph, config: Any, metadata: Mapping[str, str], reach: int, *, tuned: bool) -> bytes:
     heads, size, vocabulary = config.n_head, config.n_embd // config.n_head, config.vocab_size
     floats, ints = TensorProto.FLOAT, TensorProto.INT64
     inputs: dict[str, tuple[int, list[str | int]]] = {
         "tokens": (ints, ["batch", "new"]),
         "places": (ints, ["batch", "new"]),
+        "before": (ints, ["batch", "new", reach]),
         "asked": (ints, ["batch", "asked"]),
         "mask": (floats, ["batch", 1, "new", "all"]),
         "asked_mask": (floats, ["batch", 1, "asked", "all"]),

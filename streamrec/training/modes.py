@@ -23,7 +23,7 @@ from streamrec.training.export import TOLERANCE, to_onnx
 from streamrec.training.export_cached import to_cached_onnx
 from streamrec.training.lessons import Lessons
 from streamrec.training.network import Ensemble, Model, Network
-from streamrec.training.start import start_embeddings
+from streamrec.training.start import repeats, start_embeddings
 from streamrec.training.subtokens import SubTokenNetwork
 from streamrec.training.tuning import SLATE, SlateWriter, write_slate
 
@@ -40,7 +40,7 @@ def new_network(lessons: Lessons, plan: Plan, shares: Tensor, base: Base | None)
         random = torch.Generator().manual_seed(plan.seed)
         vectors = start_embeddings(lessons.users, lessons.items, len(lessons.vocabulary), plan.dim, random)
         for network in made:
-            network.start(vectors, shares)
+            network.start(vectors, shares, repeats(lessons.users, lessons.items))
     else:
         for number, network in enumerate(made):
             take_over(network, base, number, lessons.vocabulary, lessons.users, lessons.items)

@@ -1,14 +1,18 @@
 """The network: transformers' GPT-2 over item tokens, its output tied to the item embeddings. It knows no data and no loop."""
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
-from transformers import GPT2Config, GPT2Model
+from transformers import AttentionInterface, AttentionMaskInterface, GPT2Config, GPT2Model
+from transformers.integrations.sdpa_attention import sdpa_attention_forward
+from transformers.masking_utils import sdpa_mask
 
-Softmax = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
+Softmax = Callable[[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor], Tensor]
+REACH = 2  # items before each one that are mixed into its token
 
 
 class Network(nn.Module):
@@ -19,6 +23,7 @@ class Network(nn.Module):
     """
 
     checked = 1000  # validation targets that are worth their time
+    stride = 1  # tokens of an item
 
     def __init__(self, items: int, *, dim: int, layers: int, heads: int, context: int, dropout: float) -> None:
         super().__init__()
@@ -37,10 +42,14 @@ class Network(nn.Module):
             use_cache=False,
         )
         self.gpt2 = GPT2Model(config)  # type: ignore[no-untyped-call]
+        self.gpt2.set_attn_implementation(ATTENTION)
         for name, module in list(self.gpt2.named_modules()):
-            if isinstance(module, nn.Dropout) and not name.endswith("attn_dropout"):  # which the attention's kernel does itself
+            if isinstance(module, nn.Dropout):
                 self.gpt2.set_submodule(name, Dropout(dropout))
+        self.before = nn.Parameter(torch.zeros(REACH, dim))
         self.bias = nn.Parameter(torch.zeros(items))
+        self.again: Tensor
+        self.register_buffer("again", torch.zeros(1))
 
     @property
     def members(self) -> "Sequence[Network]":
@@ -54,14 +63,32 @@ class Network(nn.Module):
         return weight
 
     @torch.no_grad()
-    def start(self, vectors: Tensor, popularity: Tensor) -> None:
-        """Begins with a vector and a share of the interactions for each item, instead of noise."""
+    def start(self, vectors: Tensor, popularity: Tensor, repeats: float) -> None:
+        """Begins with a vector and a share of the interactions for each item, instead of noise.
+
+        Args:
+            repeats: the odds that an interaction is with what its user has had. Their logarithm is added to the logits of all that
+                a row has had. Without it a network would have to learn to point away from everything that it has read.
+        """
         self.embeddings.copy_(vectors)
         self.bias.copy_(popularity.log())
+        self.again.fill_(math.log(repeats))
+
+    def embed(self, tokens: Tensor) -> Tensor:
+        """(batch, steps, dim): each token, with a share of those of the items just before it, learned for each dimension.
+
+        A causal depthwise convolution, as before the attention in Primer (So et al., arXiv 2109.08668): what follows from the last
+        two or three items needs no attention head to find them.
+        """
+        single: Tensor = self.gpt2.wte(tokens)
+        mixed = single
+        for lag, share in enumerate(self.before, start=1):
+            mixed = mixed + share * functional.pad(single, (0, 0, lag * self.stride, 0))[:, : tokens.shape[1]]
+        return mixed
 
     def forward(self, items: Tensor) -> Tensor:
         """The state after each position; padding on the right needs no mask, because no position sees what comes later."""
-        states: Tensor = self.gpt2(input_ids=items).last_hidden_state
+        states: Tensor = self.gpt2(inputs_embeds=self.embed(items)).last_hidden_state
         return states
 
     def loss(self, items: Tensor, targets: Tensor, precision: torch.dtype, softmax: Softmax) -> Tensor:
@@ -69,23 +96,30 @@ class Network(nn.Module):
 
         Args:
             precision: of the matrix products.
-            softmax: from states, embeddings, bias and targets to the loss.
+            softmax: from states, embeddings, bias, targets, what each row `had` and what is added to that, to the loss.
         """
-        targets = targets.flatten()
         asked = targets >= 0
         with torch.autocast("cpu", precision, enabled=precision != torch.float32):
-            states = self(items).flatten(0, 1)[asked].to(precision)
-        return softmax(states, self.embeddings, self.bias, targets[asked])
+            states = self(items)[asked].to(precision)
+        return softmax(states, self.embeddings, self.bias, targets[asked], had_so_far(items)[asked], self.again)
 
     def log_probs(self, items: Tensor, lengths: Tensor) -> Tensor:
         """What comes after the last of each row's ``lengths`` items."""
         last = (lengths - 1)[:, None, None].expand(-1, 1, self.embeddings.shape[1])
         state = self(items).gather(1, last).squeeze(1)
-        return torch.log_softmax(state @ self.embeddings.T + self.bias, dim=-1)
+        logits = state @ self.embeddings.T + self.bias
+        known = torch.where(torch.arange(items.shape[1]) < lengths[:, None], items, items[:, :1])
+        return torch.log_softmax(logits.scatter(1, known, logits.gather(1, known) + self.again), dim=-1)
 
     def chances(self, history: Tensor, items: Tensor) -> Tensor:
         """The log-probability of each of ``items`` after one ``history``."""
         return self.log_probs(history[None], torch.tensor([len(history)]))[0, items]
+
+
+def had_so_far(items: Tensor) -> Tensor:
+    """What a row of (batch, steps) has had up to each step, that step's item included: (batch, steps, steps), some of it twice."""
+    steps = items.shape[1]
+    return torch.where(torch.ones(steps, steps, dtype=torch.bool).tril(), items[:, None, :], items[:, :1, None])
 
 
 class Ensemble(nn.Module):
@@ -122,12 +156,13 @@ class Dropout(nn.Module):
     """torch's own draws a float for each element, which is a tenth of the training; a byte is enough.
 
     Args:
-        share: what is dropped, to the nearest of 256 steps.
+        p: what is dropped, to the nearest of 256 steps.
     """
 
-    def __init__(self, share: float) -> None:
+    def __init__(self, p: float) -> None:
         super().__init__()
-        self.dropped = round(share * 256)
+        self.p = p  # transformers reads it
+        self.dropped = round(p * 256)
 
     def forward(self, given: Tensor) -> Tensor:
         if not self.training or self.dropped == 0:
@@ -137,18 +172,49 @@ class Dropout(nn.Module):
         return given * (kept.to(given.dtype) * (256 / (256 - self.dropped)))
 
 
+def _attention(
+    module: nn.Module, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, **more: Any
+) -> tuple[Tensor, None]:
+    """transformers' own outside training. In training torch has no kernel with dropout in bfloat16: it goes through float32,
+    and takes twice as long. Rows are padded on the right, so the mask is the causal one.
+    """
+    if not module.training:
+        return sdpa_attention_forward(module, query, key, value, mask, **more)  # type: ignore[no-untyped-call]
+    batch, heads, steps, size = query.shape
+    query, key, value = (each.reshape(batch * heads, steps, size) for each in (query, key, value))
+    later = torch.full((steps, steps), -torch.inf, dtype=query.dtype).triu(1)
+    scores = torch.baddbmm(later.expand(len(query), -1, -1), query, key.transpose(1, 2), alpha=size**-0.5)
+    mixed: Tensor = module.attn_dropout(scores.softmax(dim=-1)) @ value  # type: ignore[operator]
+    return mixed.view(batch, heads, steps, size).transpose(1, 2), None
+
+
+ATTENTION = "streamrec"
+AttentionInterface.register(ATTENTION, _attention)
+AttentionMaskInterface.register(ATTENTION, sdpa_mask)
+
+
 class FullSoftmax(torch.autograd.Function):
     """Mean cross-entropy over the whole vocabulary at every position, piece by piece; the gradient is made on the way forward.
 
     The logits of a batch are never all in memory, and none is computed twice. They are as precise as ``states`` are (float32
     or bfloat16); sums, and the gradients of embeddings and bias, are float32. ``own`` is added to each row's target alone.
+    ``again`` is added to what a row of ``had`` names, once where it names it twice.
     """
 
     PIECE = 256
     STEP = 32  # rows of a piece are padded to a multiple, as batches are
 
     @staticmethod
-    def forward(ctx: Any, states: Tensor, embeddings: Tensor, bias: Tensor, targets: Tensor, own: Tensor | None = None) -> Tensor:
+    def forward(
+        ctx: Any,
+        states: Tensor,
+        embeddings: Tensor,
+        bias: Tensor,
+        targets: Tensor,
+        had: Tensor,
+        again: Tensor,
+        own: Tensor | None = None,
+    ) -> Tensor:
         grad_states, grad_embeddings, grad_bias = torch.empty_like(states), torch.zeros_like(embeddings), torch.zeros_like(bias)
         items, offsets = embeddings.to(states.dtype), bias.to(states.dtype)
         ones = states.new_ones(1, FullSoftmax.PIECE)
@@ -161,6 +227,7 @@ class FullSoftmax(torch.autograd.Function):
             logits = torch.addmm(offsets, state, items.T)
             if own is not None:
                 logits[:rows].scatter_add_(1, target, own[these, None].to(logits.dtype))
+            logits[:rows].scatter_(1, had[these], logits[:rows].gather(1, had[these]) + again.to(logits.dtype))
             chances = logits.softmax(dim=1)
             total -= chances[:rows].gather(1, target).float().clamp_min(1e-30).log().sum()
             error = chances
@@ -173,7 +240,7 @@ class FullSoftmax(torch.autograd.Function):
         return total / len(targets)
 
     @staticmethod
-    def backward(ctx: Any, *upstream: Tensor) -> tuple[Tensor, Tensor, Tensor, None, None]:
+    def backward(ctx: Any, *upstream: Tensor) -> tuple[Tensor, Tensor, Tensor, None, None, None, None]:
         grad_states, grad_embeddings, grad_bias = ctx.saved_tensors
         scale = upstream[0] / len(grad_states)
-        return (grad_states * scale).to(grad_states.dtype), grad_embeddings * scale, grad_bias * scale, None, None
+        return (grad_states * scale).to(grad_states.dtype), grad_embeddings * scale, grad_bias * scale, None, None, None, None

@@ -11,7 +11,9 @@ UNIFORM = 2048  # items drawn besides the targets of the batch
 STEP = 256  # the sample is padded to a multiple, as batches are
 
 
-def sampled_softmax(states: Tensor, embeddings: Tensor, bias: Tensor, targets: Tensor, shares: Tensor) -> Tensor:
+def sampled_softmax(
+    states: Tensor, embeddings: Tensor, bias: Tensor, targets: Tensor, had: Tensor, again: Tensor, shares: Tensor
+) -> Tensor:
     """What `FullSoftmax` gives, estimated from the batch's own targets and `UNIFORM` items more.
 
     Mixed negative sampling (Yang et al., WWW 2020) with the logQ correction (Yi et al., RecSys 2019): an item that is in the
@@ -26,8 +28,10 @@ def sampled_softmax(states: Tensor, embeddings: Tensor, bias: Tensor, targets: T
     expected = len(targets) * shares[items] + UNIFORM / size
     log_chance = torch.log(-torch.expm1(-expected))
     own = places[: len(targets)]
-    missing = -len(items) % STEP
+    missing = STEP - len(items) % STEP
+    found = torch.searchsorted(items, had).clamp_max(len(items) - 1)
+    had = torch.where(items[found] == had, found, len(items))  # what the sample does not have stands for the padding
     sampled = functional.embedding(functional.pad(items, (0, missing)), embeddings)
     offsets = functional.pad(bias[items] - log_chance, (0, missing), value=-torch.inf)
-    loss: Tensor = FullSoftmax.apply(states, sampled, offsets, own, log_chance[own])
+    loss: Tensor = FullSoftmax.apply(states, sampled, offsets, own, had, again, log_chance[own])
     return loss

@@ -1,4 +1,4 @@
-"""Where the item embeddings start: the SVD of the log's windowed co-occurrence, worth more than all else in the first minutes."""
+"""Where a network starts: what a log tells at once. The item embeddings are the SVD of the log's windowed co-occurrence, worth more than all else in the first minutes."""
 
 from typing import Any
 
@@ -37,6 +37,13 @@ def start_embeddings(users: NDArray[Any], items: NDArray[Any], size: int, dim: i
     vectors = 0.01 * noise
     vectors[:, :rank] += found
     return STD * vectors
+
+
+def repeats(users: NDArray[Any], items: NDArray[Any]) -> float:
+    """The odds that an interaction, but a user's first, is with an item that the user has had."""
+    different = len(np.unique(np.stack([users, items]), axis=1).T)
+    again, targets = len(items) - different, len(items) - len(np.unique(users))
+    return (again + 0.5) / (targets - again + 0.5)
 
 
 def _ppmi(users: NDArray[Any], items: NDArray[Any], size: int) -> Tensor:

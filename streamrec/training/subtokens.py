@@ -32,6 +32,7 @@ class SubTokenNetwork(Network):
         depths = codes.shape[1]
         super().__init__(values * depths, dim=dim, layers=layers, heads=heads, context=context + 1, dropout=dropout)
         self.codes, self.values, self.depths = codes, values, depths
+        self.stride = depths
         self._levels = [(torch.from_numpy(level.node), torch.from_numpy(level.valid)) for level in grow(codes, values)]
         self._tokens = torch.from_numpy(codes + values * np.arange(depths))
 
@@ -41,7 +42,9 @@ class SubTokenNetwork(Network):
         places = torch.arange(tokens.shape[1])[None] // self.depths
         # Without a mask of its own, transformers takes places that do not count up for sequences packed into one row.
         everything = torch.ones_like(tokens)
-        states: Tensor = self.gpt2(input_ids=tokens, position_ids=places, attention_mask=everything).last_hidden_state
+        states: Tensor = self.gpt2(
+            inputs_embeds=self.embed(tokens), position_ids=places, attention_mask=everything
+        ).last_hidden_state
         return states
 
     def loss(self, items: Tensor, targets: Tensor, precision: torch.dtype, softmax: Softmax) -> Tensor:
@@ -70,8 +73,11 @@ class SubTokenNetwork(Network):
         return total
 
     @torch.no_grad()
-    def start(self, vectors: Tensor, popularity: Tensor) -> None:
-        """Each sub-token begins with the mean of the vectors, and the sum of the shares, of the items that hold it."""
+    def start(self, vectors: Tensor, popularity: Tensor, repeats: float) -> None:
+        """Each sub-token begins with the mean of the vectors, and the sum of the shares, of the items that hold it.
+
+        How many ``repeats`` there are tells it nothing: what is left out is items, not sub-tokens.
+        """
         size = len(self.bias)
         for token in self._tokens.T:
             counts = torch.zeros(size).index_add_(0, token, torch.ones(len(token)))

@@ -117,9 +117,11 @@ def _write(network: Network, writer: SlateWriter, histories: Sequence[NDArray[np
     rows = torch.arange(batch)
     cache = DynamicCache()
     with torch.no_grad():
-        states = network.gpt2(input_ids=items, past_key_values=cache, use_cache=True).last_hidden_state
+        states = network.gpt2(inputs_embeds=network.embed(items), past_key_values=cache, use_cache=True).last_hidden_state
         first = states[rows, mask.sum(dim=1) - 1]
         logits = first @ network.embeddings.T + network.bias
+        last = mask.sum(dim=1, keepdim=True) - 1 - torch.arange(len(network.before))
+        recent = network.embeddings[items.gather(1, last.clamp_min(0))] * (last >= 0)[:, :, None]
         allowed = torch.ones_like(logits, dtype=torch.bool)
         for row, history in enumerate(histories):
             allowed[row, torch.from_numpy(history)] = False
@@ -139,7 +141,10 @@ def _write(network: Network, writer: SlateWriter, histories: Sequence[NDArray[np
             allowed = allowed.scatter(1, chosen[:, None], False)
             alike = alike + writer.alike(chosen.tolist())
             mask = torch.cat([mask, torch.ones(batch, 1, dtype=torch.int64)], dim=1)
-        embedded = network.embeddings[chosen] + writer.places[step] - network.gpt2.wpe.weight[0]
+            single = network.embeddings[chosen]
+            embedded = single + (network.before * recent).sum(dim=1)
+            recent = torch.cat([single[:, None], recent], dim=1)[:, : len(network.before)]
+        embedded = embedded + writer.places[step] - network.gpt2.wpe.weight[0]
         state = network.gpt2(
             inputs_embeds=embedded[:, None],
             position_ids=torch.zeros(batch, 1, dtype=torch.int64),
@@ -167,7 +172,7 @@ def write_slate(
     while len(slate) < size and allowed.any():
         items = torch.tensor([*history.tolist(), *slate])
         places = table[: len(items)] if writer is None else torch.cat([table[:read], writer.places[: len(slate)]])
-        embedded = (network.embeddings[items] + places - table[0])[None]
+        embedded = network.embed(items[None]) + places - table[0]
         nowhere, everything = torch.zeros(1, len(items), dtype=torch.int64), torch.ones(1, len(items), dtype=torch.int64)
         states = network.gpt2(inputs_embeds=embedded, position_ids=nowhere, attention_mask=everything).last_hidden_state[0]
         if writer is None or not slate:

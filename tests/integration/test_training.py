@@ -28,7 +28,7 @@ from streamrec.serving.gptrec import GPTRec  # noqa: E402
 from streamrec.serving.vocabulary import Vocabulary  # noqa: E402
 from streamrec.training import sampled  # noqa: E402
 from streamrec.training.export import to_onnx  # noqa: E402
-from streamrec.training.network import Dropout, Ensemble, FullSoftmax, Model, Network  # noqa: E402
+from streamrec.training.network import Dropout, Ensemble, FullSoftmax, Model, Network, had_so_far  # noqa: E402
 from streamrec.training.sampled import sampled_softmax  # noqa: E402
 from streamrec.training.train import Progress, Trained, train  # noqa: E402
 from tests.make import session  # noqa: E402
@@ -282,13 +282,40 @@ def test_a_model_that_cannot_run_says_so(network: Model) -> None:
 def test_the_loss_and_its_gradient_are_those_of_torch() -> None:
     torch.manual_seed(0)
     states, embeddings, bias = (torch.randn(size, requires_grad=True) for size in ((600, 8), (50, 8), (50,)))
-    targets = torch.randint(0, 50, (600,))
-    made = torch.autograd.grad(FullSoftmax.apply(states, embeddings, bias, targets) * 3, (states, embeddings, bias))
-    expected = torch.autograd.grad(
-        torch.nn.functional.cross_entropy(states @ embeddings.T + bias, targets) * 3, (states, embeddings, bias)
-    )
+    targets, had, again = torch.randint(0, 50, (600,)), torch.randint(0, 50, (600, 7)), torch.tensor([-1.5])
+    loss = FullSoftmax.apply(states, embeddings, bias, targets, had, again)
+    added = torch.zeros(600, 50).scatter(1, had, -1.5)
+    by_torch = torch.nn.functional.cross_entropy(states @ embeddings.T + bias + added, targets)
+    torch.testing.assert_close(loss, by_torch)
+    made, expected = (torch.autograd.grad(each * 3, (states, embeddings, bias)) for each in (loss, by_torch))
     for one, other in zip(made, expected, strict=True):
         torch.testing.assert_close(one, other)
+
+
+def test_what_a_row_has_had() -> None:
+    assert [set(row) for row in had_so_far(torch.tensor([[5, 6, 5, 7]]))[0].tolist()] == [{5}, {5, 6}, {5, 6}, {5, 6, 7}]
+
+
+def test_repeats_are_as_probable_as_the_log_has_them(dataset: Dataset, trained: Trained) -> None:
+    weights = load_file(trained.bundle / "weights.safetensors")
+    rows = [dataset.item_index[dataset.user_index == user][:-2].tolist() for user in range(60)]
+    rows = [[item for item, before in zip(row, [None, *row[:-1]], strict=True) if item != before] for row in rows]
+    share = np.mean([item in row[:place] for row in rows for place, item in enumerate(row) if place])
+    assert 0.05 < share < 0.5
+    assert float(weights["again"].exp()) == pytest.approx(share / (1 - share), rel=0.02)
+
+
+def test_what_comes_later_and_what_pads_a_row_changes_nothing_before_it() -> None:
+    torch.manual_seed(0)
+    network = Network(20, dim=16, layers=2, heads=2, context=12, dropout=0.0)
+    with torch.no_grad():
+        network.before.normal_()
+    items = torch.randint(0, 20, (3, 12))
+    other = torch.cat([items[:, :7], torch.randint(0, 20, (3, 5))], dim=1)
+    learning, served = network.train()(items), network.eval()(items)  # by different kernels
+    torch.testing.assert_close(learning, served)
+    for answer in (network.train()(other), network.eval()(other), network.eval()(items[:, :7])):
+        torch.testing.assert_close(answer[:, :7], served[:, :7])
 
 
 def test_dropout_drops_its_share_keeps_the_mean_and_rests_in_evaluation() -> None:
@@ -309,7 +336,7 @@ def test_the_loss_in_bfloat16_points_the_same_way() -> None:
 
     def gradients(precision: torch.dtype) -> list[torch.Tensor]:
         given = [tensor.clone().requires_grad_() for tensor in (states, embeddings, bias)]
-        FullSoftmax.apply(given[0].to(precision), given[1], given[2], targets).backward()
+        FullSoftmax.apply(given[0].to(precision), given[1], given[2], targets, targets[:, None], torch.zeros(1)).backward()
         return [tensor.grad for tensor in given]
 
     for rough, exact in zip(gradients(torch.bfloat16), gradients(torch.float32), strict=True):
@@ -322,12 +349,13 @@ def test_a_sampled_softmax_is_an_estimate_of_the_full_one(monkeypatch: pytest.Mo
     shares = torch.rand(400).pow(3)
     shares /= shares.sum()
     states, embeddings = torch.randn(100, 8), torch.randn(400, 8)
-    bias = shares.log()
+    bias, again = shares.log(), torch.tensor([-3.0])
     full, estimates = [], []
     for _ in range(100):
         targets = torch.multinomial(shares, 100, replacement=True)
-        full.append(FullSoftmax.apply(states, embeddings, bias, targets).item())
-        estimates.append(sampled_softmax(states, embeddings, bias, targets, shares).item())
+        had = torch.multinomial(shares, 100 * 20, replacement=True).view(100, 20)
+        full.append(FullSoftmax.apply(states, embeddings, bias, targets, had, again).item())
+        estimates.append(sampled_softmax(states, embeddings, bias, targets, had, again, shares).item())
     assert np.mean(estimates) == pytest.approx(np.mean(full), rel=0.02)
 
 
