@@ -108,7 +108,7 @@ class CachedGPT:
         return logits, states, Cache(made[0::2], made[1::2], np.ones((batch, new), bool))
 
     def last(self, items: Ints, lengths: Ints) -> Ints:
-        """The last items of each history, the newest first, as many as a token is told of; -1 where there are fewer: (batch, reach)."""
+        """(batch, reach): the last items of each history, the newest first; -1 where there are fewer."""
         places = lengths[:, None] - 1 - np.arange(self.reach)
         return np.where(places >= 0, np.take_along_axis(items, np.maximum(places, 0), axis=1), -1)
 

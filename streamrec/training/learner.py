@@ -13,9 +13,10 @@ from streamrec.serving.counting import recent_popularity
 from streamrec.training.batches import Batch
 from streamrec.training.checkpoint import Plan, Precision
 from streamrec.training.continued import Base
+from streamrec.training.kernels import FullSoftmax
 from streamrec.training.lessons import Lessons
 from streamrec.training.modes import new_network
-from streamrec.training.network import FullSoftmax, Model, Softmax
+from streamrec.training.network import Model, Softmax
 from streamrec.training.sampled import sampled_softmax
 
 WEIGHT_DECAY = 0.01

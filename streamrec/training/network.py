@@ -2,14 +2,13 @@
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
-from transformers import AttentionInterface, AttentionMaskInterface, GPT2Config, GPT2Model
-from transformers.integrations.sdpa_attention import sdpa_attention_forward
-from transformers.masking_utils import sdpa_mask
+from transformers import GPT2Config, GPT2Model
+
+from streamrec.training.kernels import ATTENTION, Dropout
 
 Softmax = Callable[[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor], Tensor]
 REACH = 2  # items before each one that are mixed into its token
@@ -150,97 +149,3 @@ class Ensemble(nn.Module):
 
 
 Model = Network | Ensemble
-
-
-class Dropout(nn.Module):
-    """torch's own draws a float for each element, which is a tenth of the training; a byte is enough.
-
-    Args:
-        p: what is dropped, to the nearest of 256 steps.
-    """
-
-    def __init__(self, p: float) -> None:
-        super().__init__()
-        self.p = p  # transformers reads it
-        self.dropped = round(p * 256)
-
-    def forward(self, given: Tensor) -> Tensor:
-        if not self.training or self.dropped == 0:
-            return given
-        words = torch.empty(-(-given.numel() // 8), dtype=torch.int64).random_(-(2**63), None)
-        kept = words.view(torch.uint8)[: given.numel()].view(given.shape) >= self.dropped
-        return given * (kept.to(given.dtype) * (256 / (256 - self.dropped)))
-
-
-def _attention(
-    module: nn.Module, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, **more: Any
-) -> tuple[Tensor, None]:
-    """transformers' own outside training. In training torch has no kernel with dropout in bfloat16: it goes through float32,
-    and takes twice as long. Rows are padded on the right, so the mask is the causal one.
-    """
-    if not module.training:
-        return sdpa_attention_forward(module, query, key, value, mask, **more)  # type: ignore[no-untyped-call]
-    batch, heads, steps, size = query.shape
-    query, key, value = (each.reshape(batch * heads, steps, size) for each in (query, key, value))
-    later = torch.full((steps, steps), -torch.inf, dtype=query.dtype).triu(1)
-    scores = torch.baddbmm(later.expand(len(query), -1, -1), query, key.transpose(1, 2), alpha=size**-0.5)
-    mixed: Tensor = module.attn_dropout(scores.softmax(dim=-1)) @ value  # type: ignore[operator]
-    return mixed.view(batch, heads, steps, size).transpose(1, 2), None
-
-
-ATTENTION = "streamrec"
-AttentionInterface.register(ATTENTION, _attention)
-AttentionMaskInterface.register(ATTENTION, sdpa_mask)
-
-
-class FullSoftmax(torch.autograd.Function):
-    """Mean cross-entropy over the whole vocabulary at every position, piece by piece; the gradient is made on the way forward.
-
-    The logits of a batch are never all in memory, and none is computed twice. They are as precise as ``states`` are (float32
-    or bfloat16); sums, and the gradients of embeddings and bias, are float32. ``own`` is added to each row's target alone.
-    ``again`` is added to what a row of ``had`` names, once where it names it twice.
-    """
-
-    PIECE = 256
-    STEP = 32  # rows of a piece are padded to a multiple, as batches are
-
-    @staticmethod
-    def forward(
-        ctx: Any,
-        states: Tensor,
-        embeddings: Tensor,
-        bias: Tensor,
-        targets: Tensor,
-        had: Tensor,
-        again: Tensor,
-        own: Tensor | None = None,
-    ) -> Tensor:
-        grad_states, grad_embeddings, grad_bias = torch.empty_like(states), torch.zeros_like(embeddings), torch.zeros_like(bias)
-        items, offsets = embeddings.to(states.dtype), bias.to(states.dtype)
-        ones = states.new_ones(1, FullSoftmax.PIECE)
-        total = torch.zeros(())
-        for piece in range(0, len(targets), FullSoftmax.PIECE):
-            these = slice(piece, piece + FullSoftmax.PIECE)
-            target = targets[these, None]
-            rows = len(target)
-            state = functional.pad(states[these], (0, 0, 0, -rows % FullSoftmax.STEP))
-            logits = torch.addmm(offsets, state, items.T)
-            if own is not None:
-                logits[:rows].scatter_add_(1, target, own[these, None].to(logits.dtype))
-            logits[:rows].scatter_(1, had[these], logits[:rows].gather(1, had[these]) + again.to(logits.dtype))
-            chances = logits.softmax(dim=1)
-            total -= chances[:rows].gather(1, target).float().clamp_min(1e-30).log().sum()
-            error = chances
-            error[:rows].scatter_add_(1, target, torch.full_like(target, -1, dtype=chances.dtype))
-            error[rows:] = 0
-            grad_states[these] = (error @ items)[:rows]
-            grad_embeddings += error.T @ state
-            grad_bias += (ones[:, : len(state)] @ error)[0]  # as a product it is several times faster than as a sum
-        ctx.save_for_backward(grad_states, grad_embeddings, grad_bias)
-        return total / len(targets)
-
-    @staticmethod
-    def backward(ctx: Any, *upstream: Tensor) -> tuple[Tensor, Tensor, Tensor, None, None, None, None]:
-        grad_states, grad_embeddings, grad_bias = ctx.saved_tensors
-        scale = upstream[0] / len(grad_states)
-        return (grad_states * scale).to(grad_states.dtype), grad_embeddings * scale, grad_bias * scale, None, None, None, None

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from streamrec.training.network import FullSoftmax
+from streamrec.training.kernels import FullSoftmax
 
 LARGE = 20_000  # items above which training samples
 UNIFORM = 2048  # items drawn besides the targets of the batch

@@ -1,4 +1,7 @@
-"""Where a network starts: what a log tells at once. The item embeddings are the SVD of the log's windowed co-occurrence, worth more than all else in the first minutes."""
+"""Where a network starts: what a log tells at once.
+
+The item embeddings are the SVD of its windowed co-occurrence, worth more than all else in the first minutes.
+"""
 
 from typing import Any
 

@@ -28,7 +28,8 @@ from streamrec.serving.gptrec import GPTRec  # noqa: E402
 from streamrec.serving.vocabulary import Vocabulary  # noqa: E402
 from streamrec.training import sampled  # noqa: E402
 from streamrec.training.export import to_onnx  # noqa: E402
-from streamrec.training.network import Dropout, Ensemble, FullSoftmax, Model, Network, had_so_far  # noqa: E402
+from streamrec.training.kernels import Dropout, FullSoftmax  # noqa: E402
+from streamrec.training.network import Ensemble, Model, Network, had_so_far  # noqa: E402
 from streamrec.training.sampled import sampled_softmax  # noqa: E402
 from streamrec.training.train import Progress, Trained, train  # noqa: E402
 from tests.make import session  # noqa: E402
