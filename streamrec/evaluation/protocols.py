@@ -20,7 +20,7 @@ VALIDATION = 0.05  # of what training may see, the newest part
 class Split:
     """Every interaction of a log, those of one user together and in order, and what may be done with each.
 
-    ``learned`` are for the weights of the model and of EASE, ``counted`` (these and more) for transitions and popularity. Targets
+    ``learned`` are for the weights of the model, ``counted`` (these and more) for transitions and popularity. Targets
     are positions; the history of a target is everything of its user before it.
     """
 

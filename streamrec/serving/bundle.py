@@ -7,7 +7,6 @@
 ``vocabulary.json``    the item ids that the model knows, in the order of their indexes
 ``items.jsonl.gz``     the catalogue of version 0
 ``counts.safetensors`` transitions and popularity
-``ease.safetensors``   what goes together
 ``scorer.json``        the weights and the calibration of the relevance scorer
 ===================== =====================================================================================
 """
@@ -29,13 +28,12 @@ from streamrec.core.errors import UserError
 from streamrec.core.pipeline import SlateRules
 from streamrec.core.types import Item
 from streamrec.serving.counting import TransitionCounts
-from streamrec.serving.ease import Ease, EaseWeights
 from streamrec.serving.gptrec import GPTRec
 from streamrec.serving.nextk import NextK
 from streamrec.serving.popularity import Popularity
 from streamrec.serving.relevance import AdditiveScorer, ScorerWeights
 from streamrec.serving.subtokens import SubTokens
-from streamrec.serving.tables import unpack_counts, unpack_ease
+from streamrec.serving.tables import unpack_counts
 from streamrec.serving.transitions import Transitions
 from streamrec.serving.vocabulary import Vocabulary
 
@@ -48,7 +46,6 @@ FILES = (
     "vocabulary.json",
     "items.jsonl.gz",
     "counts.safetensors",
-    "ease.safetensors",
     "scorer.json",
 )
 
@@ -117,7 +114,6 @@ class Bundle:
     items: Mapping[str, Item]
     transitions: Transitions
     counts: TransitionCounts
-    ease: EaseWeights
     interactions: np.ndarray[Any, np.dtype[np.int64]]
     popularity: np.ndarray[Any, np.dtype[np.float64]]
     scorer_weights: ScorerWeights
@@ -136,8 +132,7 @@ class Bundle:
         return self.generator(threads, rules), self.transitions, Popularity(self.vocabulary, self.popularity)
 
     def scorer(self) -> AdditiveScorer:
-        ease = Ease(self.ease, len(self.vocabulary))
-        return AdditiveScorer(self.vocabulary, self.transitions, ease, self.popularity, self.scorer_weights)
+        return AdditiveScorer(self.vocabulary, self.transitions, self.popularity, self.scorer_weights)
 
 
 def new_generator(
@@ -168,7 +163,6 @@ def load_bundle(path: Path) -> Bundle:
         vocabulary = Vocabulary(msgspec.json.decode(content["vocabulary.json"], type=list[str]))
         items = msgspec.json.Decoder(Item).decode_lines(gzip.decompress(content["items.jsonl.gz"]))
         counts, popularity, interactions = unpack_counts(content["counts.safetensors"], len(vocabulary))
-        ease = unpack_ease(content["ease.safetensors"], len(vocabulary))
         weights = msgspec.json.decode(content["scorer.json"], type=ScorerWeights)
     except (msgspec.MsgspecError, SafetensorError, ValueError, KeyError, OSError, EOFError, zlib.error) as error:
         raise UserError(f"{path}: not a bundle of streamrec ({_one_line(error)}); train it again") from None
@@ -179,7 +173,6 @@ def load_bundle(path: Path) -> Bundle:
         items={item.item_id: item for item in items},
         transitions=Transitions(vocabulary, counts, popularity, interactions, manifest.window),
         counts=counts,
-        ease=ease,
         interactions=interactions,
         popularity=popularity,
         scorer_weights=weights,

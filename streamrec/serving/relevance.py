@@ -10,11 +10,10 @@ from numpy.typing import NDArray
 from streamrec.core.generate import Candidate
 from streamrec.core.pipeline import DIGITS
 from streamrec.core.score import Scored
-from streamrec.serving.ease import Ease
 from streamrec.serving.transitions import Transitions
 from streamrec.serving.vocabulary import Vocabulary
 
-FEATURES = ("generator", "transitions", "next", "together", "popularity")
+FEATURES = ("generator", "transitions", "next", "popularity")
 
 
 class ScorerWeights(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -23,7 +22,6 @@ class ScorerWeights(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     generator: float
     transitions: float
     next: float  # first-order transitions
-    together: float  # EASE
     popularity: float
     slope: float
     intercept: float
@@ -35,25 +33,22 @@ class ScorerWeights(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return np.array([getattr(self, name) for name in FEATURES])
 
 
-UNFITTED = ScorerWeights(
-    generator=1.0, transitions=0.0, next=0.0, together=0.0, popularity=0.0, slope=1.0, intercept=0.0, threshold=0.0
-)
+UNFITTED = ScorerWeights(generator=1.0, transitions=0.0, next=0.0, popularity=0.0, slope=1.0, intercept=0.0, threshold=0.0)
 
 
 class AdditiveScorer:
     """Implements core.score.Scorer. Its features are log-probabilities: the generator's, those of the transitions from the last
-    items and from the last one alone, and recent popularity; and the sum of what goes together with the history by EASE.
+    items and from the last one alone, and recent popularity.
 
     Parts are rounded to the digits that records carry, and the score is their sum: in a record they add up to the last digit.
     """
 
     def __init__(
-        self, vocabulary: Vocabulary, transitions: Transitions, ease: Ease, popularity: NDArray[np.float64], weights: ScorerWeights
+        self, vocabulary: Vocabulary, transitions: Transitions, popularity: NDArray[np.float64], weights: ScorerWeights
     ) -> None:
         self._index = vocabulary.index
         self._vocabulary = vocabulary
         self._transitions = transitions
-        self._ease = ease
         self._log_popularity = np.log(popularity)
         self._weights = weights
         self._of_features = weights.of_features
@@ -78,8 +73,7 @@ class AdditiveScorer:
     def features(self, history: Sequence[int], items: NDArray[np.intp], log_probs: NDArray[Any]) -> NDArray[np.float64]:
         """One row for each candidate item, one column for each of FEATURES."""
         chances, after_last = self._transitions.probabilities(history)[items], self._transitions.next_probabilities(history)[items]
-        together = self._ease.scores(history)[items]
-        return np.stack([log_probs, np.log(chances), np.log(after_last), together, self._log_popularity[items]], axis=-1)
+        return np.stack([log_probs, np.log(chances), np.log(after_last), self._log_popularity[items]], axis=-1)
 
     def score(self, features: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
         """Parts, scores and relevances of rows of features."""

@@ -8,10 +8,8 @@ from numpy.typing import NDArray
 from safetensors import numpy as safetensors
 
 from streamrec.serving.counting import TransitionCounts
-from streamrec.serving.ease import EaseWeights
 
-_EASE = {"starts": "i", "items": "u", "weights": "f"}  # numpy's kinds
-_COUNTS = {
+_COUNTS = {  # numpy's kinds
     **dict.fromkeys(("starts", "interactions"), "i"),
     **dict.fromkeys(("followers", "times", "direct"), "u"),
     **dict.fromkeys(("shares", "popularity"), "f"),
@@ -40,22 +38,6 @@ def unpack_counts(content: bytes, size: int) -> tuple[TransitionCounts, NDArray[
     if not (known and finite and len(popularity) == len(interactions) == size and (popularity > 0).all()):
         raise ValueError("counts.safetensors does not fit vocabulary.json")
     return counts, popularity, interactions
-
-
-def pack_ease(ease: EaseWeights) -> bytes:
-    """The weights as ``ease.safetensors``."""
-    return safetensors.save(msgspec.structs.asdict(ease))
-
-
-def unpack_ease(content: bytes, size: int) -> EaseWeights:
-    """The weights of ``size`` items; raises as `unpack_counts` does."""
-    arrays = safetensors.load(content)
-    _refuse_unfit("ease.safetensors", arrays, _EASE)
-    ease = EaseWeights(**{name: arrays[name] for name in _EASE})
-    whole = len(ease.items) == len(ease.weights) and np.isfinite(ease.weights).all()
-    if not (whole and _are_rows(ease.starts, ease.items, size)):
-        raise ValueError("ease.safetensors does not fit vocabulary.json")
-    return ease
 
 
 def _refuse_unfit(file: str, arrays: dict[str, Any], kinds: dict[str, str]) -> None:

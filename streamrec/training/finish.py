@@ -35,15 +35,13 @@ from streamrec.serving.counting import (
     count_pairs,
     recent_popularity,
 )
-from streamrec.serving.ease import Ease, EaseWeights
 from streamrec.serving.gptrec import GPTRec
 from streamrec.serving.relevance import UNFITTED, AdditiveScorer
 from streamrec.serving.runtime import instruction_set
-from streamrec.serving.tables import pack_counts, pack_ease
+from streamrec.serving.tables import pack_counts
 from streamrec.serving.transitions import Transitions
 from streamrec.training.checkpoint import Plan
 from streamrec.training.continued import Base, counted_before, popularity_since
-from streamrec.training.ease import ease_before, fit_ease
 from streamrec.training.fit import Slates, collect, fit, measure
 from streamrec.training.lessons import Lessons
 from streamrec.training.modes import compare, export
@@ -83,8 +81,7 @@ def write_bundle(
     onnx = export(network, plan, writer)
     compare(network, onnx, lessons.vocabulary, plan, writer)
     generator = new_generator(onnx, lessons.vocabulary, shape, plan.threads, USUAL)
-    ease = _ease(parts, lessons, base)
-    judged = _slates(generator, _Counts(parts, parts.learned, lessons, keep, base), ease, parts, lessons, plan)
+    judged = _slates(generator, _Counts(parts, parts.learned, lessons, keep, base), parts, lessons, plan)
     weights = fit(judged, keep_order=plan.mode == "next-k")
     tuned = {f"slate.{name}": tensor for name, tensor in writer.state_dict().items()} if writer else {}
     counts = _Counts(parts, parts.counted, lessons, keep, base)
@@ -94,7 +91,6 @@ def write_bundle(
         "vocabulary.json": msgspec.json.encode(lessons.vocabulary.item_ids),
         "items.jsonl.gz": pack_items({**base.bundle.items, **dataset.items} if base else dataset.items),
         "counts.safetensors": pack_counts(counts.transitions, counts.popularity, counts.interactions),
-        "ease.safetensors": pack_ease(ease),
         "scorer.json": msgspec.json.format(msgspec.json.encode(weights)),
     }
     folder = partial / "bundle"
@@ -139,17 +135,11 @@ class _Counts:
         self.transitions = as_transitions(pairs, size, keep)
 
 
-def _ease(parts: Split, lessons: Lessons, base: Base | None) -> EaseWeights:
-    if base is not None:
-        return ease_before(base, len(lessons.vocabulary), base.places_in(lessons.vocabulary))
-    return fit_ease(parts.users[parts.learned], lessons.to_vocabulary[parts.items[parts.learned]], len(lessons.vocabulary))
-
-
-def _slates(generator: GPTRec, counts: _Counts, ease: EaseWeights, parts: Split, lessons: Lessons, plan: Plan) -> Slates:
+def _slates(generator: GPTRec, counts: _Counts, parts: Split, lessons: Lessons, plan: Plan) -> Slates:
     """The validation targets with the candidates they would be found among."""
     vocabulary = lessons.vocabulary
     transitions = Transitions(vocabulary, counts.transitions, counts.popularity, counts.interactions, WINDOW)
-    scorer = AdditiveScorer(vocabulary, transitions, Ease(ease, len(vocabulary)), counts.popularity, UNFITTED)
+    scorer = AdditiveScorer(vocabulary, transitions, counts.popularity, UNFITTED)
     return collect(slates(generator, scorer, counts.popularity, parts, lessons.slates, lessons.to_vocabulary), len(vocabulary))
 
 

@@ -54,7 +54,7 @@ class FullSoftmax(torch.autograd.Function):
 
     The logits of a batch are never all in memory, and none is computed twice. They are as precise as ``states`` are (float32
     or bfloat16); sums, and the gradients of embeddings and bias, are float32. ``own`` is added to each row's target alone.
-    ``again`` is added to what a row of ``had`` names, once where it names it twice.
+    ``again`` is added to what a row of ``had`` names: no item twice, at least one in the first place, -1 for none.
     """
 
     PIECE = 256
@@ -73,7 +73,7 @@ class FullSoftmax(torch.autograd.Function):
     ) -> Tensor:
         grad_states, grad_embeddings, grad_bias = torch.empty_like(states), torch.zeros_like(embeddings), torch.zeros_like(bias)
         items, offsets = embeddings.to(states.dtype), bias.to(states.dtype)
-        ones = states.new_ones(1, FullSoftmax.PIECE)
+        grad_again, ones = torch.zeros_like(again), states.new_ones(1, FullSoftmax.PIECE)
         total = torch.zeros(())
         for piece in range(0, len(targets), FullSoftmax.PIECE):
             these = slice(piece, piece + FullSoftmax.PIECE)
@@ -83,20 +83,31 @@ class FullSoftmax(torch.autograd.Function):
             logits = torch.addmm(offsets, state, items.T)
             if own is not None:
                 logits[:rows].scatter_add_(1, target, own[these, None].to(logits.dtype))
-            logits[:rows].scatter_(1, had[these], logits[:rows].gather(1, had[these]) + again.to(logits.dtype))
+            there = had[these] >= 0
+            known = had[these].where(there, had[these, :1])
+            logits[:rows].scatter_(1, known, logits[:rows].gather(1, known) + again.to(logits.dtype))
             chances = logits.softmax(dim=1)
             total -= chances[:rows].gather(1, target).float().clamp_min(1e-30).log().sum()
             error = chances
             error[:rows].scatter_add_(1, target, torch.full_like(target, -1, dtype=chances.dtype))
             error[rows:] = 0
+            grad_again += (error[:rows].gather(1, known).float() * there).sum()
             grad_states[these] = (error @ items)[:rows]
             grad_embeddings += error.T @ state
             grad_bias += (ones[:, : len(state)] @ error)[0]  # as a product it is several times faster than as a sum
-        ctx.save_for_backward(grad_states, grad_embeddings, grad_bias)
+        ctx.save_for_backward(grad_states, grad_embeddings, grad_bias, grad_again)
         return total / len(targets)
 
     @staticmethod
-    def backward(ctx: Any, *upstream: Tensor) -> tuple[Tensor, Tensor, Tensor, None, None, None, None]:
-        grad_states, grad_embeddings, grad_bias = ctx.saved_tensors
+    def backward(ctx: Any, *upstream: Tensor) -> tuple[Tensor | None, ...]:
+        grad_states, grad_embeddings, grad_bias, grad_again = ctx.saved_tensors
         scale = upstream[0] / len(grad_states)
-        return (grad_states * scale).to(grad_states.dtype), grad_embeddings * scale, grad_bias * scale, None, None, None, None
+        return (
+            (grad_states * scale).to(grad_states.dtype),
+            grad_embeddings * scale,
+            grad_bias * scale,
+            None,
+            None,
+            grad_again * scale,
+            None,
+        )

@@ -20,6 +20,7 @@ from streamrec.training.network import Model, Softmax
 from streamrec.training.sampled import sampled_softmax
 
 WEIGHT_DECAY = 0.01
+QUICK = 10  # times the rate at which it is learned how much people come back: one number, which few steps must find
 CLIP = 1.0  # of the gradient's norm
 CHECKED_AT_ONCE = 256  # targets
 GENTLE = 0.2  # of a step is taken by what a continued bundle knows
@@ -42,7 +43,13 @@ class Learner:
         self._known = torch.from_numpy(base.places_in(lessons.vocabulary)) if base else None
         self._softmax: Softmax = partial(sampled_softmax, shares=shares) if plan.sampled else FullSoftmax.apply
         self._precision = {"bf16": torch.bfloat16, "fp32": torch.float32}[plan.precision]
-        self._optimizer = torch.optim.AdamW(self.network.parameters(), betas=(0.9, 0.98), weight_decay=WEIGHT_DECAY, fused=True)
+        quick = [member.again for member in self.network.members]
+        others = [each for each in self.network.parameters() if not any(each is one for one in quick)]
+        self._optimizer = torch.optim.AdamW(
+            [{"params": others, "times": 1, "weight_decay": WEIGHT_DECAY}, {"params": quick, "times": QUICK, "weight_decay": 0.0}],
+            betas=(0.9, 0.98),
+            fused=True,
+        )
         self.averaged = copy.deepcopy(self.network).eval().requires_grad_(False)
         self.best = copy.deepcopy(self.averaged)
         self._seed = plan.seed
@@ -65,7 +72,7 @@ class Learner:
     def _step(self, rate: float) -> None:
         """Where a bundle is continued, what it knows moves little, so that it is not forgotten; new items move freely."""
         for group in self._optimizer.param_groups:
-            group["lr"] = rate
+            group["lr"] = rate * group["times"]
         if self._known is None:
             self._optimizer.step()
             return

@@ -12,7 +12,6 @@ from streamrec.eventlog.dataset import Dataset
 from streamrec.serving.vocabulary import Vocabulary
 from streamrec.training.batches import without_repeats_in_a_row
 from streamrec.training.continued import Base
-from streamrec.training.ease import MOST_ITEMS
 
 MOST_TARGETS = 1000  # in a check during training
 MOST_SLATES = 4000  # for the scorer: its few weights do not need more
@@ -66,10 +65,7 @@ def make_lessons(dataset: Dataset, parts: Split, context: int, seed: int, base: 
         histories=[np.array(model_items(parts.history(place), to_vocabulary)[-context:]) for place in checked],
         seen=[_known(to_vocabulary[parts.had(place)]) for place in checked],
         slates=_some(after_something, MOST_SLATES, random),
-        seconds_to_finish=2
-        + 5e-6 * len(parts.items)
-        + 2e-3 * min(len(after_something), MOST_SLATES)
-        + 6e-11 * min(len(vocabulary), MOST_ITEMS) ** 3,
+        seconds_to_finish=2 + 5e-6 * len(parts.items) + 2e-3 * min(len(after_something), MOST_SLATES),
     )
 
 

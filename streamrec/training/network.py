@@ -47,8 +47,7 @@ class Network(nn.Module):
                 self.gpt2.set_submodule(name, Dropout(dropout))
         self.before = nn.Parameter(torch.zeros(REACH, dim))
         self.bias = nn.Parameter(torch.zeros(items))
-        self.again: Tensor
-        self.register_buffer("again", torch.zeros(1))
+        self.again = nn.Parameter(torch.zeros(1))
 
     @property
     def members(self) -> "Sequence[Network]":
@@ -66,8 +65,8 @@ class Network(nn.Module):
         """Begins with a vector and a share of the interactions for each item, instead of noise.
 
         Args:
-            repeats: the odds that an interaction is with what its user has had. Their logarithm is added to the logits of all that
-                a row has had. Without it a network would have to learn to point away from everything that it has read.
+            repeats: the odds that an interaction is with what its user has had. ``again``, added to the logits of all that a row
+                has had, begins with their logarithm. Without it a network must learn to point away from everything it has read.
         """
         self.embeddings.copy_(vectors)
         self.bias.copy_(popularity.log())
@@ -116,9 +115,11 @@ class Network(nn.Module):
 
 
 def had_so_far(items: Tensor) -> Tensor:
-    """What a row of (batch, steps) has had up to each step, that step's item included: (batch, steps, steps), some of it twice."""
+    """What a row of (batch, steps) has had up to and at each step, each item once: (batch, steps, steps), -1 for none."""
     steps = items.shape[1]
-    return torch.where(torch.ones(steps, steps, dtype=torch.bool).tril(), items[:, None, :], items[:, :1, None])
+    until = torch.ones(steps, steps, dtype=torch.bool).tril()
+    twice = ((items[:, :, None] == items[:, None, :]) & until.tril(-1)).any(dim=2)
+    return torch.where(until & ~twice[:, None, :], items[:, None, :], -1)
 
 
 class Ensemble(nn.Module):

@@ -30,7 +30,7 @@ def sampled_softmax(
     own = places[: len(targets)]
     missing = STEP - len(items) % STEP
     found = torch.searchsorted(items, had).clamp_max(len(items) - 1)
-    had = torch.where(items[found] == had, found, len(items))  # what the sample does not have stands for the padding
+    had = torch.where(items[found] == had, found, len(items)).where(had >= 0, -1)  # what the sample has not is in its padding
     sampled = functional.embedding(functional.pad(items, (0, missing)), embeddings)
     offsets = functional.pad(bias[items] - log_chance, (0, missing), value=-torch.inf)
     loss: Tensor = FullSoftmax.apply(states, sampled, offsets, own, had, again, log_chance[own])

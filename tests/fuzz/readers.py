@@ -257,14 +257,12 @@ def _bundle() -> Path:
         "popularity": np.array([0.5, 0.5]),
         "interactions": np.array([1, 2]),
     }
-    ease = {"starts": np.array([0, 1, 2]), "items": np.array([1, 0], np.uint16), "weights": np.array([1, 1], np.float32)}
     content = {
         "weights.safetensors": b"",
         "model.onnx": b"",
         "vocabulary.json": b'["a","b"]',
         "items.jsonl.gz": pack_items(items),
         "counts.safetensors": safetensors.save(counts),
-        "ease.safetensors": safetensors.save(ease),
         "scorer.json": (DEMO_BUNDLE / "scorer.json").read_bytes(),
     }
     for name, data in content.items():
@@ -379,7 +377,6 @@ READERS: dict[str, Reader] = {
     "bundle-vocabulary": Reader(_in_bundle("vocabulary.json"), _bundle_seeds("vocabulary.json")),
     "bundle-items": Reader(_in_bundle("items.jsonl.gz"), _bundle_seeds("items.jsonl.gz")),
     "bundle-counts": Reader(_in_bundle("counts.safetensors"), _bundle_seeds("counts.safetensors")),
-    "bundle-ease": Reader(_in_bundle("ease.safetensors"), _bundle_seeds("ease.safetensors")),
     "bundle-scorer": Reader(_in_bundle("scorer.json"), _bundle_seeds("scorer.json")),
     "ops-server": Reader(_http, lambda: HTTP),
 }

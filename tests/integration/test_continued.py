@@ -14,7 +14,6 @@ from streamrec.evaluation.evaluate import _Question, _tallies
 from streamrec.evaluation.protocols import split
 from streamrec.eventlog.dataset import Dataset, read_dataset
 from streamrec.serving.bundle import Bundle, load_bundle
-from streamrec.serving.ease import Ease
 from streamrec.training.train import train
 
 SMALL = {"dim": 16, "heads": 2, "context": 12}
@@ -85,12 +84,6 @@ def test_what_was_known_is_not_forgotten(base: Bundle, continued: Bundle) -> Non
     assert knows(continued, OLD[1:]) >= before - 0.1
 
 
-def together(bundle: Bundle, item: str) -> dict[str, float]:
-    """What the item speaks for, by EASE."""
-    scores = Ease(bundle.ease, len(bundle.vocabulary)).scores([bundle.vocabulary.index[item]])
-    return {bundle.vocabulary.item_ids[each]: scores[each] for each in np.flatnonzero(scores).tolist()}
-
-
 def test_counts_and_catalogue_go_on_too(base: Bundle, continued: Bundle, newer: Dataset) -> None:
     assert set(continued.items) == {*OLD, *NEW}
     log, before = continued.transitions, base.transitions
@@ -100,9 +93,6 @@ def test_counts_and_catalogue_go_on_too(base: Bundle, continued: Bundle, newer: 
     assert sum(log.interactions(item) for item in continued.items) == continued.manifest.data.interactions
     assert continued.manifest.data.first == base.manifest.data.first
     assert continued.manifest.data.last == newer.occurred_at[-1]
-    for item in (OLD[5], OLD[7]):
-        assert together(continued, item) == together(base, item) != {}
-    assert together(continued, NEW[0]) == {}
     assert continued.popularity.sum() == pytest.approx(1)
     chances = log.probabilities([continued.vocabulary.index[OLD[5]]])
     assert chances.sum() == pytest.approx(1)

@@ -22,6 +22,7 @@ from streamrec.core.generate import Ladder  # noqa: E402
 from streamrec.core.pipeline import Pipeline, SlateRules  # noqa: E402
 from streamrec.core.types import Versions  # noqa: E402
 from streamrec.evaluation.evaluate import Report, evaluate  # noqa: E402
+from streamrec.evaluation.protocols import split  # noqa: E402
 from streamrec.eventlog.dataset import Dataset, read_dataset  # noqa: E402
 from streamrec.serving.bundle import Bundle, load_bundle  # noqa: E402
 from streamrec.serving.gptrec import GPTRec  # noqa: E402
@@ -29,8 +30,10 @@ from streamrec.serving.vocabulary import Vocabulary  # noqa: E402
 from streamrec.training import sampled  # noqa: E402
 from streamrec.training.export import to_onnx  # noqa: E402
 from streamrec.training.kernels import Dropout, FullSoftmax  # noqa: E402
+from streamrec.training.lessons import make_lessons  # noqa: E402
 from streamrec.training.network import Ensemble, Model, Network, had_so_far  # noqa: E402
 from streamrec.training.sampled import sampled_softmax  # noqa: E402
+from streamrec.training.start import repeats  # noqa: E402
 from streamrec.training.train import Progress, Trained, train  # noqa: E402
 from tests.make import session  # noqa: E402
 
@@ -283,27 +286,35 @@ def test_a_model_that_cannot_run_says_so(network: Model) -> None:
 def test_the_loss_and_its_gradient_are_those_of_torch() -> None:
     torch.manual_seed(0)
     states, embeddings, bias = (torch.randn(size, requires_grad=True) for size in ((600, 8), (50, 8), (50,)))
-    targets, had, again = torch.randint(0, 50, (600,)), torch.randint(0, 50, (600, 7)), torch.tensor([-1.5])
+    targets, again = torch.randint(0, 50, (600,)), torch.tensor([-1.5], requires_grad=True)
+    had = torch.rand(600, 50).argsort(dim=1)[:, :7]
+    had[:, 1:][torch.rand(600, 6) < 0.3] = -1
     loss = FullSoftmax.apply(states, embeddings, bias, targets, had, again)
-    added = torch.zeros(600, 50).scatter(1, had, -1.5)
-    by_torch = torch.nn.functional.cross_entropy(states @ embeddings.T + bias + added, targets)
+    known = torch.zeros(600, 51).scatter(1, had % 51, 1)[:, :50]
+    by_torch = torch.nn.functional.cross_entropy(states @ embeddings.T + bias + again * known, targets)
     torch.testing.assert_close(loss, by_torch)
-    made, expected = (torch.autograd.grad(each * 3, (states, embeddings, bias)) for each in (loss, by_torch))
+    made, expected = (torch.autograd.grad(each * 3, (states, embeddings, bias, again)) for each in (loss, by_torch))
     for one, other in zip(made, expected, strict=True):
         torch.testing.assert_close(one, other)
 
 
 def test_what_a_row_has_had() -> None:
-    assert [set(row) for row in had_so_far(torch.tensor([[5, 6, 5, 7]]))[0].tolist()] == [{5}, {5, 6}, {5, 6}, {5, 6, 7}]
+    none = -1
+    assert had_so_far(torch.tensor([[5, 6, 5, 7]]))[0].tolist() == [
+        [5, none, none, none],
+        [5, 6, none, none],
+        [5, 6, none, none],
+        [5, 6, none, 7],
+    ]
 
 
-def test_repeats_are_as_probable_as_the_log_has_them(dataset: Dataset, trained: Trained) -> None:
-    weights = load_file(trained.bundle / "weights.safetensors")
+def test_the_odds_of_a_repeat_are_those_of_the_log(dataset: Dataset) -> None:
     rows = [dataset.item_index[dataset.user_index == user][:-2].tolist() for user in range(60)]
     rows = [[item for item, before in zip(row, [None, *row[:-1]], strict=True) if item != before] for row in rows]
     share = np.mean([item in row[:place] for row in rows for place, item in enumerate(row) if place])
     assert 0.05 < share < 0.5
-    assert float(weights["again"].exp()) == pytest.approx(share / (1 - share), rel=0.02)
+    lessons = make_lessons(dataset, split(dataset, "leave-one-out"), context=12, seed=0)
+    assert repeats(lessons.users, lessons.items) == pytest.approx(share / (1 - share), rel=0.02)
 
 
 def test_what_comes_later_and_what_pads_a_row_changes_nothing_before_it() -> None:
@@ -354,7 +365,8 @@ def test_a_sampled_softmax_is_an_estimate_of_the_full_one(monkeypatch: pytest.Mo
     full, estimates = [], []
     for _ in range(100):
         targets = torch.multinomial(shares, 100, replacement=True)
-        had = torch.multinomial(shares, 100 * 20, replacement=True).view(100, 20)
+        had = torch.stack([torch.multinomial(shares, 20) for _ in range(100)])
+        had[:, 5:][torch.rand(100, 15) < 0.3] = -1
         full.append(FullSoftmax.apply(states, embeddings, bias, targets, had, again).item())
         estimates.append(sampled_softmax(states, embeddings, bias, targets, had, again, shares).item())
     assert np.mean(estimates) == pytest.approx(np.mean(full), rel=0.02)

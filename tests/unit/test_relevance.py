@@ -9,7 +9,6 @@ from hypothesis import strategies as st
 
 from streamrec.core.generate import Candidate
 from streamrec.serving.counting import as_transitions, count_pairs
-from streamrec.serving.ease import Ease, EaseWeights
 from streamrec.serving.relevance import FEATURES, UNFITTED, AdditiveScorer, ScorerWeights
 from streamrec.serving.transitions import Transitions
 from streamrec.serving.vocabulary import Vocabulary
@@ -17,7 +16,7 @@ from streamrec.training.fit import Slates, calibrate, fit, listwise, measure, nd
 
 IDS = ["a", "b", "c"]
 WEIGHTS = ScorerWeights(
-    generator=0.7, transitions=0.31, next=0.2, together=0.5, popularity=-0.123456789, slope=1.5, intercept=0.3, threshold=0.01
+    generator=0.7, transitions=0.31, next=0.2, popularity=-0.123456789, slope=1.5, intercept=0.3, threshold=0.01
 )
 
 
@@ -26,9 +25,8 @@ def scorer(weights: ScorerWeights = WEIGHTS) -> AdditiveScorer:
     counts = as_transitions(count_pairs(users, items, 3), 3)
     popularity = np.array([0.5, 0.3, 0.2])
     vocabulary = Vocabulary(IDS)
-    ease = Ease(EaseWeights(np.array([0, 1, 2, 2]), np.array([2, 0]), np.array([0.5, 0.25], np.float32)), 3)
     transitions = Transitions(vocabulary, counts, popularity, np.array([2, 2, 1]), 10)
-    return AdditiveScorer(vocabulary, transitions, ease, popularity, weights)
+    return AdditiveScorer(vocabulary, transitions, popularity, weights)
 
 
 def candidates(*log_probs: float) -> list[Candidate]:
@@ -52,24 +50,17 @@ def test_a_candidate_is_judged_the_same_alone_and_among_others(log_probs: list[f
 
 
 def test_what_often_follows_scores_higher() -> None:
-    only = ScorerWeights(generator=0, transitions=1, next=0, together=0, popularity=0, slope=1, intercept=0, threshold=0)
+    only = ScorerWeights(generator=0, transitions=1, next=0, popularity=0, slope=1, intercept=0, threshold=0)
     a, b, c = scorer(only).judge(["a"], candidates(-1, -1, -1))
     assert b.score > c.score > a.score
 
 
 def test_of_what_followed_the_last_item_only_the_direct_step_counts_for_next() -> None:
-    only = ScorerWeights(generator=0, transitions=0, next=1, together=0, popularity=0, slope=1, intercept=0, threshold=0)
+    only = ScorerWeights(generator=0, transitions=0, next=1, popularity=0, slope=1, intercept=0, threshold=0)
     a, b, c = scorer(only).judge(["c", "a"], candidates(-1, -1, -1))  # b came directly after a, twice; c never
     assert b.score == pytest.approx(math.log(0.7 * 2 / 2 + 0.3 * 0.3), abs=1e-6)
     assert c.score == pytest.approx(math.log(0.3 * 0.2), abs=1e-6)
     assert a.score == pytest.approx(math.log(0.3 * 0.5), abs=1e-6)
-
-
-def test_what_goes_together_with_the_history_adds_up_and_an_item_that_came_twice_speaks_once() -> None:
-    only = ScorerWeights(generator=0, transitions=0, next=0, together=2, popularity=0, slope=1, intercept=0, threshold=0)
-    judged = scorer(only).judge(["b", "a", "c", "a"], candidates(-1, -1, -1))
-    assert [each.score for each in judged] == [0.5, 0.0, 1.0]
-    assert [each.score for each in scorer(only).judge([], candidates(-1, -1, -1))] == [0.0, 0.0, 0.0]
 
 
 def test_no_candidates_are_judged_to_nothing() -> None:
@@ -86,11 +77,11 @@ def made_slates(weights: list[float], count: int = 4000, width: int = 12, seed: 
 
 
 def test_the_listwise_fit_finds_the_weights_that_made_the_data() -> None:
-    np.testing.assert_allclose(listwise(made_slates([1.5, 0.5, 0.2, 0.4, -0.3], miss=0.3)), [1.5, 0.5, 0.2, 0.4, -0.3], atol=0.08)
+    np.testing.assert_allclose(listwise(made_slates([1.5, 0.5, 0.2, -0.3], miss=0.3)), [1.5, 0.5, 0.2, -0.3], atol=0.08)
 
 
 def test_the_listwise_fit_stands_where_its_likelihood_is_highest() -> None:
-    slates = made_slates([1.0, 0.2, 0.0, 0.0, 0.0], count=200)
+    slates = made_slates([1.0, 0.2, 0.0, 0.0], count=200)
     found = listwise(slates)
 
     def objective(weights: np.ndarray) -> float:
@@ -98,7 +89,7 @@ def test_the_listwise_fit_stands_where_its_likelihood_is_highest() -> None:
         chosen = scores[np.arange(200), slates.hit] - np.log(np.exp(scores).sum(axis=1))
         return float(chosen.sum() - 0.5 * ((weights - UNFITTED.of_features) ** 2).sum())
 
-    for nudge in np.concatenate([np.eye(5), -np.eye(5)]) * 0.01:
+    for nudge in np.concatenate([np.eye(4), -np.eye(4)]) * 0.01:
         assert objective(found) > objective(found + nudge)
 
 
