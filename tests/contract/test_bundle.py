@@ -55,7 +55,7 @@ def test_the_demo_s_bundle_is_small_enough_to_ship() -> None:
     sizes = {path.name: path.stat().st_size for path in DEMO_BUNDLE.iterdir()}
     assert set(sizes) == {*FILES, MANIFEST}
     assert max(sizes.values()) < MIB
-    assert sum(sizes.values()) <= 2.5 * MIB
+    assert sum(sizes.values()) <= 2.25 * MIB
 
 
 def test_the_demo_s_bundle_names_no_place_of_the_machine_that_made_it() -> None:

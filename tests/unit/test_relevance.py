@@ -108,7 +108,7 @@ def test_calibration_survives_outcomes_that_are_all_alike() -> None:
 
 
 def test_the_threshold_costs_at_most_one_hit_of_a_hundred_in_the_top_ten() -> None:
-    slates = made_slates([2.0, 0.5, 0.0, 0.0, 0.0], width=30)
+    slates = made_slates([2.0, 0.5, 0.0, 0.0], width=30)
     weights = fit(slates)
     scores = slates.features @ weights.of_features
     relevances = 1 / (1 + np.exp(-(weights.slope * scores + weights.intercept)))
@@ -120,18 +120,18 @@ def test_the_threshold_costs_at_most_one_hit_of_a_hundred_in_the_top_ten() -> No
 
 
 def test_a_hundredth_of_fewer_than_a_hundred_hits_is_not_guessed() -> None:
-    assert fit(made_slates([2.0, 0.5, 0.0, 0.0, 0.0], count=90)).threshold == 0.0
-    assert fit(made_slates([2.0, 0.5, 0.0, 0.0, 0.0], count=400)).threshold > 0.0
+    assert fit(made_slates([2.0, 0.5, 0.0, 0.0], count=90)).threshold == 0.0
+    assert fit(made_slates([2.0, 0.5, 0.0, 0.0], count=400)).threshold > 0.0
 
 
 def test_too_few_hits_leave_the_generator_s_order() -> None:
-    few = made_slates([0.0, 3.0, 0.0, 0.0, 0.0], count=10)
+    few = made_slates([0.0, 3.0, 0.0, 0.0], count=10)
     assert fit(few) == UNFITTED
     assert fit(Slates(np.empty((0, 5, len(FEATURES))), np.empty(0, np.intp))) == UNFITTED
 
 
 def test_what_a_fit_is_worth_is_measured_on_slates_that_it_has_not_seen() -> None:
-    slates = made_slates([0.5, 1.5, 0.0, 0.0, 0.0], count=400)
+    slates = made_slates([0.5, 1.5, 0.0, 0.0], count=400)
     worth = measure(slates)
     assert worth.fitted > worth.generator
     even, odd = slates.take(np.arange(0, 400, 2)), slates.take(np.arange(1, 400, 2))
@@ -140,10 +140,10 @@ def test_what_a_fit_is_worth_is_measured_on_slates_that_it_has_not_seen() -> Non
 
 
 def test_a_fit_that_ranks_worse_than_the_generator_is_not_used() -> None:
-    slates = made_slates([1.0, 0.0, 0.0, 0.0, 0.0], count=60, seed=3)
+    slates = made_slates([1.0, 0.0, 0.0, 0.0], count=60, seed=3)
     assert measure(slates).fitted <= measure(slates).generator  # noise was learned
     weights = fit(slates)
-    assert weights.of_features.tolist() == [1.0, 0.0, 0.0, 0.0, 0.0]
+    assert weights.of_features.tolist() == [1.0, 0.0, 0.0, 0.0]
     assert weights.slope > 0.5  # calibrated all the same
 
 
