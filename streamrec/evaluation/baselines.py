@@ -12,15 +12,7 @@ from numpy.typing import NDArray
 
 from streamrec.evaluation.protocols import KEPT, Split
 from streamrec.eventlog.dataset import Dataset
-from streamrec.serving.counting import (
-    TOGETHER,
-    as_transitions,
-    count_interactions,
-    count_pairs,
-    count_together,
-    histories,
-    recent_popularity,
-)
+from streamrec.serving.counting import as_transitions, count_interactions, count_pairs, recent_popularity
 from streamrec.serving.transitions import Transitions
 from streamrec.serving.vocabulary import Vocabulary
 
@@ -31,6 +23,7 @@ EASE_REGULARISATION = 300.0
 EASE_RECENT, EASE_DECAY = 10, 0.8  # items of the history that are looked at, and the weight of each against the one after it
 KNN_RECENT, KNN_DECAY = 10, 0.8
 KNN_NEIGHBOURS = 200
+KNN_HISTORY = 500  # of a user's items that are compared; more would cost its square
 
 
 def baselines(parts: Split, rows: NDArray[np.bool_], dataset: Dataset) -> tuple[dict[str, Scores], dict[str, str]]:
@@ -66,7 +59,9 @@ def markov(users: NDArray[Any], items: NDArray[Any], item_ids: tuple[str, ...]) 
 def ease(users: NDArray[Any], items: NDArray[Any], size: int, regularisation: float = EASE_REGULARISATION) -> Scores:
     """EASE (Steck, "Embarrassingly Shallow Autoencoders for Sparse Data", WWW 2019; arXiv 1905.03375), over recent items."""
     known, index = np.unique(items, return_inverse=True)
-    gram = count_together(users, index, len(known), most=len(users))
+    gram = np.zeros((len(known), len(known)), np.float32)
+    for history in _histories(users, index):
+        gram[np.ix_(history, history)] += 1
     gram[np.diag_indices_from(gram)] += regularisation
     inverse = np.linalg.inv(gram)
     weights = inverse / -np.diag(inverse)
@@ -85,7 +80,7 @@ def ease(users: NDArray[Any], items: NDArray[Any], size: int, regularisation: fl
 
 def item_knn(users: NDArray[Any], items: NDArray[Any], size: int, neighbours: int = KNN_NEIGHBOURS) -> Scores:
     """Cosine similarity of the items' users, the nearest neighbours of each (Sarwar et al., WWW 2001), over recent items."""
-    by_user = list(histories(users, items, TOGETHER))
+    by_user = list(_histories(users, items, KNN_HISTORY))
     sizes = [len(history) for history in by_user]
     flat = np.concatenate(by_user)
     owner = np.repeat(np.arange(len(by_user)), sizes)[np.argsort(flat, kind="stable")]  # ordered by item
@@ -112,6 +107,13 @@ def item_knn(users: NDArray[Any], items: NDArray[Any], size: int, neighbours: in
         return made
 
     return scores
+
+
+def _histories(users: NDArray[Any], items: NDArray[Any], most: int | None = None) -> list[NDArray[Any]]:
+    """Each user's distinct items; of one with more than ``most`` interactions, those of the newest."""
+    ends = np.flatnonzero(np.diff(users, append=-1)) + 1
+    starts = np.concatenate([[0], ends[:-1]])
+    return [np.unique(items[start:end][-most if most else 0 :]) for start, end in zip(starts.tolist(), ends.tolist(), strict=True)]
 
 
 def _count(items: NDArray[Any], size: int) -> tuple[NDArray[Any], NDArray[Any]]:

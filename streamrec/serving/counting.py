@@ -1,6 +1,5 @@
 """What can be counted in a log: which item follows which, and which are popular. It knows no ids, only indexes."""
 
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -12,7 +11,6 @@ DECAY = 0.8  # of a transition's weight, for each step further apart
 KEEP = 500  # followers of each item; with all of them Markov is no better on ml-1m
 TABLE = 2**24  # cells of a table of all pairs that is better than sorting them
 BAND = 2**21  # cells of it at a time
-TOGETHER = 500  # of a user's interactions that are compared with each other
 RECENT = 0.1  # of the log: after so many interactions one counts half as much for recent popularity
 
 
@@ -112,9 +110,9 @@ def as_transitions(pairs: Pairs, size: int, keep: int = KEEP) -> TransitionCount
     leader, follower, times = pairs.leader[kept], pairs.follower[kept], pairs.times[kept]
     return TransitionCounts(
         starts=np.searchsorted(leader, np.arange(size + 1)),
-        followers=follower.astype(smallest(size)),
-        times=times.astype(smallest(int(times.max(initial=0)))),
-        direct=pairs.direct[kept].astype(smallest(int(times.max(initial=0)))),
+        followers=follower.astype(_smallest(size)),
+        times=times.astype(_smallest(int(times.max(initial=0)))),
+        direct=pairs.direct[kept].astype(_smallest(int(times.max(initial=0)))),
         shares=(pairs.weight[kept] / totals[leader]).astype(np.float32),
     )
 
@@ -122,26 +120,6 @@ def as_transitions(pairs: Pairs, size: int, keep: int = KEEP) -> TransitionCount
 def count_interactions(items: NDArray[Any], size: int) -> NDArray[np.int64]:
     """How often each item was interacted with."""
     return np.bincount(items, minlength=size).astype(np.int64)
-
-
-def count_together(users: NDArray[Any], items: NDArray[Any], size: int, most: int = TOGETHER) -> NDArray[np.float32]:
-    """How many users had both of two items, (size, size); on the diagonal, how many had the one.
-
-    Args:
-        users, items: those of one user together and in order.
-        most: of a user with more interactions, only the newest count: it costs their square.
-    """
-    together = np.zeros((size, size), np.float32)
-    for history in histories(users, items, most):
-        together[np.ix_(history, history)] += 1
-    return together
-
-
-def histories(users: NDArray[Any], items: NDArray[Any], most: int) -> Iterator[NDArray[Any]]:
-    """Each user's distinct items; of one with more than ``most`` interactions, those of the newest."""
-    ends = np.flatnonzero(np.diff(users, append=-1)) + 1
-    for start, end in zip([0, *ends[:-1].tolist()], ends.tolist(), strict=True):
-        yield np.unique(items[max(start, end - most) : end])
 
 
 def recent_popularity(items_by_time: NDArray[Any], size: int, half_life: float = RECENT) -> NDArray[np.float64]:
@@ -174,6 +152,5 @@ def _heaviest(pairs: Pairs, keep: int) -> NDArray[np.bool_]:
     return kept
 
 
-def smallest(most: int) -> Any:
-    """The unsigned integers that hold ``most``."""
+def _smallest(most: int) -> Any:
     return np.uint16 if most < 2**16 else np.uint32
