@@ -1,6 +1,6 @@
 """What each part of the scorer is worth: fitted without it, and judged on slates that the fit has not seen.
 
-    python -m benchmarks.accuracy.features BUNDLE DATA      # a bundle that was trained with --holdout leave-one-out
+    python -m benchmarks.accuracy.features BUNDLE DATA      # trained with --holdout leave-one-out --no-refit
 
 NDCG@10 on the *validation* targets, each user's last interaction but one, which neither weights nor counts have learned; each half
 of them is ordered by weights that the other half gives. (A training chooses its best step on a sample of the same targets.)
@@ -30,8 +30,9 @@ def validation(bundle: Bundle, data: Path) -> Slates:
         UserError: the bundle was trained on other data, or has seen them.
     """
     dataset = read_dataset(data)
-    if bundle.manifest.holdout != "leave-one-out" or bundle.manifest.data.sha256 != dataset.sha256:
-        raise UserError(f"{bundle.path}: was not trained on {data} with --holdout leave-one-out, so it may know the answers")
+    manifest = bundle.manifest
+    if manifest.holdout != "leave-one-out" or manifest.refit or manifest.data.sha256 != dataset.sha256:
+        raise UserError(f"{bundle.path}: not trained on {data} with --holdout leave-one-out --no-refit: it may know the answers")
     parts = split(dataset, "leave-one-out")
     positions = parts.validation[parts.validation > parts.start[parts.validation]]
     to_vocabulary = vocabulary_index(dataset, bundle.vocabulary)

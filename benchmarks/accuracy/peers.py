@@ -64,8 +64,8 @@ def run(name: str, data: Path, minutes: list[float], seed: int, ask: str, settin
     started = time.process_time()
     dataset = read_dataset(data)
     parts = split(dataset, "leave-one-out")
-    model, stands = _train(parts, minutes, started, seed, dict(settings))
-    positions = parts.test if ask == "test" else parts.validation
+    positions, learned = (parts.test, parts.counted) if ask == "test" else (parts.validation, parts.learned)
+    model, stands = _train(parts, learned, minutes, started, seed, dict(settings))
     for stand in stands:
         model.torch_model.load_state_dict(stand.weights)
         yield {
@@ -94,7 +94,9 @@ def _metrics(model: Any, parts: Split, positions: np.ndarray, dataset: Dataset) 
     return plain
 
 
-def _train(parts: Split, minutes: list[float], started: float, seed: int, settings: dict[str, Any]) -> tuple[Any, list[Stand]]:
+def _train(
+    parts: Split, learned: np.ndarray, minutes: list[float], started: float, seed: int, settings: dict[str, Any]
+) -> tuple[Any, list[Stand]]:
     import torch
     from pytorch_lightning import Callback, Trainer, seed_everything
     from rectools.models import SASRecModel
@@ -123,7 +125,7 @@ def _train(parts: Split, minutes: list[float], started: float, seed: int, settin
         get_trainer_func=lambda: Trainer(max_epochs=-1, accelerator="cpu", devices=1, callbacks=[Clock()], **quiet),
         recommend_torch_device="cpu",
     )
-    model.fit(_interactions(parts, np.flatnonzero(parts.learned)))
+    model.fit(_interactions(parts, np.flatnonzero(learned)))
     return model, stands
 
 

@@ -72,6 +72,9 @@ def train(
             min=1, help="With --mode top-k: networks that share the minutes and whose answers are averaged; as many times slower."
         ),
     ] = None,
+    refit: Annotated[
+        bool, typer.Option(help="Learn what was kept back for the validation, too, when it has chosen: the newest of the log.")
+    ] = True,
     values: Annotated[int, typer.Option(min=2, help="With --mode svd: values of each of an item's four sub-tokens.")] = 512,
     tune: Annotated[int, typer.Option(min=0, help="With --mode next-k: steps that teach it to write slates.")] = 300,
     as_json: AsJson = False,
@@ -107,6 +110,7 @@ def train(
             dim=dim or 128,
             members=members or 1,
             continues=base,
+            refit=refit,
             mode=mode.value,
             values=values,
             tuning=tune,

@@ -20,7 +20,7 @@ VALIDATION = 0.05  # of what training may see, the newest part
 class Split:
     """Every interaction of a log, those of one user together and in order, and what may be done with each.
 
-    ``learned`` are for the weights of the model, ``counted`` (these and more) for transitions and popularity. Targets
+    ``learned`` are for what is chosen by the validation, ``counted``, these and the validation, for what is served. Targets
     are positions; the history of a target is everything of its user before it.
     """
 
@@ -64,8 +64,7 @@ def split(dataset: Dataset, holdout: Holdout) -> Split:
     - ``time-split``: everything from the time of the 80 % interaction on is the test; the newest 5 % before it the validation.
     - ``none``: the newest 5 % are the validation, asked as things are served: what a session no longer remembers may come again.
 
-    What the validation holds is never learned by the model's weights. Without a test by user it is counted, though:
-    popularity that ends days before it is asked for would be of little use.
+    What the validation holds has chosen before it is learned: see training.train.
     """
     if holdout not in get_args(Holdout):
         raise UserError(f"holdout {holdout!r}: choose {', '.join(get_args(Holdout))}")
@@ -82,7 +81,8 @@ def split(dataset: Dataset, holdout: Holdout) -> Split:
     if holdout == "leave-one-out":
         asked = (end - start) >= 3
         test, validation = asked & (position == end - 1), asked & (position == end - 2)
-        counted = learned = ~test & ~validation
+        counted = ~test
+        learned = counted & ~validation
         skipped["users_with_fewer_than_3_events"] = int((sizes < 3).sum())
     else:
         test = occurred_at >= _time_of(TIME_SPLIT, occurred_at) if holdout == "time-split" else np.zeros(len(users), bool)

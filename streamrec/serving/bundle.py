@@ -88,7 +88,8 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     schema_version: Literal[1]
     version: str  # hash of the files' hashes
     holdout: Literal["none", "leave-one-out", "time-split"]
-    validation: str  # what training kept back from the weights for itself, in words
+    validation: str  # what training kept back for itself, in words
+    refit: bool = False  # whether that was learned, too, when it had chosen
     data: DataRange
     seed: int
     steps: int

@@ -19,6 +19,7 @@ Precision = Literal["bf16", "fp32"]
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
     """All that decides the outcome of a training, besides the code and the kind of processor."""
 
+    recipe: int  # another number: the same plan gives other bytes than before
     data: str  # sha256
     holdout: str
     seed: int
@@ -36,6 +37,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     mode: Mode
     values: int  # of a sub-token, in mode svd
     tune: int  # steps after the others, in mode next-k
+    refit: bool  # a last stretch of the steps learns the validation too
     steps: int
 
 

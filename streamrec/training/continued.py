@@ -63,13 +63,19 @@ def take_over(
 ) -> None:
     """The weights of the base's ``member``, made wider.
 
-    A new item starts as the mean of the items that it was near, and as rare as the rarest.
+    A new item starts as the mean of the items that it was near, a little apart, and as rare as the rarest.
+
+    Raises:
+        UserError: the base has another kind of network.
     """
     known = torch.from_numpy(base.places_in(vocabulary))
     root = f"members.{member}." if base.bundle.manifest.model.members > 1 else ""
     weights = {name.removeprefix(root): tensor for name, tensor in base.weights.items() if name.startswith(root)}
     wide = network.state_dict()
-    wide.update({name: tensor for name, tensor in weights.items() if tensor.shape == wide[name].shape})
+    widened = ("gpt2.wte.weight", "bias")
+    if any(name not in weights or weights[name].shape != of.shape for name, of in wide.items() if name not in widened):
+        raise UserError(f"{base.bundle.path}: its network is of an older kind than this version trains; train a bundle anew")
+    wide.update({name: weights[name] for name in wide if name not in widened})
     old, old_bias = weights["gpt2.wte.weight"], weights["bias"]
     embeddings = torch.zeros_like(wide["gpt2.wte.weight"])
     embeddings[known] = old

@@ -50,14 +50,17 @@ from streamrec.training.tuning import SlateWriter
 
 LIBRARIES = ("numpy", "onnx", "onnxruntime", "safetensors", "torch", "transformers")
 VALIDATION = {
-    "leave-one-out": "each user's last interaction but one; seen by the scorer's fit, not by weights, transitions and popularity",
-    "time-split": "the newest 5 % before the test; seen by the scorer's fit, transitions and popularity, not by the weights",
-    "none": "the newest 5 %; seen by the scorer's fit, transitions and popularity, not by the weights",
+    "leave-one-out": "each user's last interaction but one",
+    "time-split": "the newest 5 % before the test",
+    "none": "the newest 5 %",
 }
+LEARNED = "; it chose the best step and the scorer's weights, and was learned and counted after that"
+NOT_LEARNED = "; it chose the best step and the scorer's weights, and was neither learned nor counted"
 
 
 def write_bundle(
     network: Model,
+    chosen: Model,
     dataset: Dataset,
     parts: Split,
     lessons: Lessons,
@@ -68,7 +71,10 @@ def write_bundle(
     base: Base | None = None,
     writer: SlateWriter | None = None,
 ) -> Manifest:
-    """Writes the bundle into ``partial`` and, when it is whole, puts it in place of ``out``."""
+    """Writes the bundle into ``partial`` and, when it is whole, puts it in place of ``out``.
+
+    The scorer's weights and the metrics are those of the network that was ``chosen`` and has not learned the validation.
+    """
     shape = ModelShape(
         dim=plan.dim,
         layers=plan.layers,
@@ -80,11 +86,11 @@ def write_bundle(
     )
     onnx = export(network, plan, writer)
     compare(network, onnx, lessons.vocabulary, plan, writer)
-    generator = new_generator(onnx, lessons.vocabulary, shape, plan.threads, USUAL)
+    generator = new_generator(export(chosen, plan, writer), lessons.vocabulary, shape, plan.threads, USUAL)
     judged = _slates(generator, _Counts(parts, parts.learned, lessons, keep, base), parts, lessons, plan)
     weights = fit(judged, keep_order=plan.mode == "next-k")
     tuned = {f"slate.{name}": tensor for name, tensor in writer.state_dict().items()} if writer else {}
-    counts = _Counts(parts, parts.counted, lessons, keep, base)
+    counts = _Counts(parts, parts.counted if plan.refit else parts.learned, lessons, keep, base)
     contents = {
         "weights.safetensors": save({**network.state_dict(), **tuned}),
         "model.onnx": onnx,
@@ -162,7 +168,8 @@ def _manifest(
         code=streamrec.__version__,
         continues=plan.continues,
         holdout=plan.holdout,  # type: ignore[arg-type]  # `split` has accepted it
-        validation=VALIDATION[plan.holdout],
+        validation=VALIDATION[plan.holdout] + (LEARNED if plan.refit else NOT_LEARNED),
+        refit=plan.refit,
         data=DataRange(
             sha256=dataset.sha256,
             interactions=int(seen.sum()) if before is None else before.interactions + int((times > before.last).sum()),

@@ -31,10 +31,10 @@ class Dropout(nn.Module):
 
 
 def _attention(module: Any, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, **more: Any) -> tuple[Tensor, None]:
-    """transformers' own outside training. In training torch has no kernel with dropout in bfloat16: it goes through float32,
-    and takes twice as long. Rows are padded on the right, so the mask is the causal one.
+    """transformers' own, but with dropout. torch has no kernel with dropout in bfloat16: it goes through float32, and takes twice
+    as long. In training rows are padded on the right and there is no cache, so the mask is the causal one.
     """
-    if not module.training:
+    if not module.training or module.attn_dropout.dropped == 0:
         return sdpa_attention_forward(module, query, key, value, mask, **more)
     batch, heads, steps, size = query.shape
     query, key, value = (each.reshape(batch * heads, steps, size) for each in (query, key, value))
@@ -53,8 +53,9 @@ class FullSoftmax(torch.autograd.Function):
     """Mean cross-entropy over the whole vocabulary at every position, piece by piece; the gradient is made on the way forward.
 
     The logits of a batch are never all in memory, and none is computed twice. They are as precise as ``states`` are (float32
-    or bfloat16); sums, and the gradients of embeddings and bias, are float32. ``own`` is added to each row's target alone.
-    ``again`` is added to what a row of ``had`` names: no item twice, at least one in the first place, -1 for none.
+    or bfloat16); sums, and the gradients of embeddings and bias, are float32. ``again`` is added to what a row of ``had`` names:
+    no item twice, one at least in the first place, -1 for none. ``certain``, a number for each item, is added to what a row
+    has had and to its target.
     """
 
     PIECE = 256
@@ -69,7 +70,7 @@ class FullSoftmax(torch.autograd.Function):
         targets: Tensor,
         had: Tensor,
         again: Tensor,
-        own: Tensor | None = None,
+        certain: Tensor | None = None,
     ) -> Tensor:
         grad_states, grad_embeddings, grad_bias = torch.empty_like(states), torch.zeros_like(embeddings), torch.zeros_like(bias)
         items, offsets = embeddings.to(states.dtype), bias.to(states.dtype)
@@ -81,17 +82,19 @@ class FullSoftmax(torch.autograd.Function):
             rows = len(target)
             state = functional.pad(states[these], (0, 0, 0, -rows % FullSoftmax.STEP))
             logits = torch.addmm(offsets, state, items.T)
-            if own is not None:
-                logits[:rows].scatter_add_(1, target, own[these, None].to(logits.dtype))
             there = had[these] >= 0
-            known = had[these].where(there, had[these, :1])
-            logits[:rows].scatter_(1, known, logits[:rows].gather(1, known) + again.to(logits.dtype))
+            places = had[these].where(there, had[these, :1])
+            added = again if certain is None else again + certain[places]
+            logits[:rows].scatter_(1, places, logits[:rows].gather(1, places) + added.to(logits.dtype))
+            if certain is not None:
+                of_target = certain[target].masked_fill((places == target).any(dim=1, keepdim=True), 0)
+                logits[:rows].scatter_add_(1, target, of_target.to(logits.dtype))
             chances = logits.softmax(dim=1)
             total -= chances[:rows].gather(1, target).float().clamp_min(1e-30).log().sum()
             error = chances
             error[:rows].scatter_add_(1, target, torch.full_like(target, -1, dtype=chances.dtype))
             error[rows:] = 0
-            grad_again += (error[:rows].gather(1, known).float() * there).sum()
+            grad_again += (error[:rows].gather(1, places).float() * there).sum()
             grad_states[these] = (error @ items)[:rows]
             grad_embeddings += error.T @ state
             grad_bias += (ones[:, : len(state)] @ error)[0]  # as a product it is several times faster than as a sum

@@ -38,7 +38,7 @@ class Learner:
 
     def __init__(self, lessons: Lessons, plan: Plan, base: Base | None = None) -> None:
         torch.manual_seed(plan.seed)
-        shares = torch.from_numpy(recent_popularity(lessons.items, len(lessons.vocabulary), half_life=math.inf)).float()
+        shares = torch.from_numpy(recent_popularity(lessons.learned.items, len(lessons.vocabulary), half_life=math.inf)).float()
         self.network = new_network(lessons, plan, shares, base).train()
         self._known = torch.from_numpy(base.places_in(lessons.vocabulary)) if base else None
         self._softmax: Softmax = partial(sampled_softmax, shares=shares) if plan.sampled else FullSoftmax.apply
@@ -46,7 +46,10 @@ class Learner:
         quick = [member.again for member in self.network.members]
         others = [each for each in self.network.parameters() if not any(each is one for one in quick)]
         self._optimizer = torch.optim.AdamW(
-            [{"params": others, "times": 1, "weight_decay": WEIGHT_DECAY}, {"params": quick, "times": QUICK, "weight_decay": 0.0}],
+            [
+                {"params": others, "rate_factor": 1, "weight_decay": WEIGHT_DECAY},
+                {"params": quick, "rate_factor": QUICK, "weight_decay": 0.0},
+            ],
             betas=(0.9, 0.98),
             fused=True,
         )
@@ -72,7 +75,7 @@ class Learner:
     def _step(self, rate: float) -> None:
         """Where a bundle is continued, what it knows moves little, so that it is not forgotten; new items move freely."""
         for group in self._optimizer.param_groups:
-            group["lr"] = rate * group["times"]
+            group["lr"] = rate * group["rate_factor"]
         if self._known is None:
             self._optimizer.step()
             return
@@ -84,6 +87,11 @@ class Learner:
                     parameter[self._known] = old[self._known].lerp(parameter[self._known], GENTLE)
                 else:
                     parameter.copy_(old.lerp(parameter, GENTLE))
+
+    def go_on_from_best(self) -> None:
+        """The last stretch begins where the best average was; what comes is in `averaged`, `best` stays what was chosen."""
+        self.network.load_state_dict(self.best.state_dict())
+        self.averaged.load_state_dict(self.best.state_dict())
 
     def keep_average(self) -> None:
         """The average of now is the best so far."""

@@ -1,6 +1,7 @@
 """What a split means for the network: token rows to learn from, and targets to be checked on."""
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,14 +18,21 @@ MOST_TARGETS = 1000  # in a check during training
 MOST_SLATES = 4000  # for the scorer: its few weights do not need more
 
 
+class Rows(NamedTuple):
+    """Interactions, those of one user together and in order, repeats in a row left out."""
+
+    users: NDArray[np.int32]
+    items: NDArray[np.int64]
+
+
 @dataclass(frozen=True, eq=False)
 class Lessons:
     """Indexes are of the vocabulary. ``histories`` and ``seen`` belong to ``targets``."""
 
     vocabulary: Vocabulary
     to_vocabulary: NDArray[np.int64]
-    users: NDArray[np.int32]  # of what is learned, repeats in a row left out
-    items: NDArray[np.int64]
+    learned: Rows
+    whole: Rows  # and the validation: for the last stretch, when that has chosen
     targets: list[int]  # -1 where the vocabulary does not have it
     histories: list[NDArray[np.int64]]
     seen: list[NDArray[np.int64]]
@@ -42,12 +50,16 @@ def make_lessons(dataset: Dataset, parts: Split, context: int, seed: int, base: 
     ids = {dataset.item_ids[item] for item in known.tolist()}
     vocabulary = Vocabulary(sorted(ids.union(base.bundle.vocabulary.item_ids) if base else ids))
     to_vocabulary = vocabulary_index(dataset, vocabulary)
-    learned = np.flatnonzero(parts.learned)
-    if base is not None:
-        learned = _near_the_new(learned, parts, base.last, context)
-    learned = learned[without_repeats_in_a_row(parts.users[learned], parts.items[learned])]
-    users, items = parts.users[learned], to_vocabulary[parts.items[learned]]
-    if not (users[1:] == users[:-1]).any():
+
+    def rows(of: NDArray[np.bool_]) -> Rows:
+        places = np.flatnonzero(of)
+        if base is not None:
+            places = _near_the_new(places, parts, base.last, context)
+        places = places[without_repeats_in_a_row(parts.users[places], parts.items[places])]
+        return Rows(parts.users[places], to_vocabulary[parts.items[places]])
+
+    learned = rows(parts.learned)
+    if not (learned.users[1:] == learned.users[:-1]).any():
         raise UserError(
             "nothing to learn: what training may see holds no user with two different items in a row; "
             "give more data, or another --holdout"
@@ -59,8 +71,8 @@ def make_lessons(dataset: Dataset, parts: Split, context: int, seed: int, base: 
     return Lessons(
         vocabulary=vocabulary,
         to_vocabulary=to_vocabulary,
-        users=users,
-        items=items,
+        learned=learned,
+        whole=rows(parts.counted),
         targets=to_vocabulary[parts.items[checked]].tolist(),
         histories=[np.array(model_items(parts.history(place), to_vocabulary)[-context:]) for place in checked],
         seen=[_known(to_vocabulary[parts.had(place)]) for place in checked],

@@ -23,7 +23,7 @@ from streamrec.training.export import TOLERANCE, to_onnx
 from streamrec.training.export_cached import to_cached_onnx
 from streamrec.training.lessons import Lessons
 from streamrec.training.network import Ensemble, Model, Network
-from streamrec.training.start import repeats, start_embeddings
+from streamrec.training.start import repeat_offset, start_embeddings
 from streamrec.training.subtokens import SubTokenNetwork
 from streamrec.training.tuning import SLATE, SlateWriter, write_slate
 
@@ -38,19 +38,20 @@ def new_network(lessons: Lessons, plan: Plan, shares: Tensor, base: Base | None)
     made = [_untaught(lessons, plan) for _ in range(plan.members)]
     if base is None:
         random = torch.Generator().manual_seed(plan.seed)
-        vectors = start_embeddings(lessons.users, lessons.items, len(lessons.vocabulary), plan.dim, random)
+        vectors = start_embeddings(*lessons.learned, len(lessons.vocabulary), plan.dim, random)
+        again = repeat_offset(*lessons.learned, shares.numpy())
         for network in made:
-            network.start(vectors, shares, repeats(lessons.users, lessons.items))
+            network.start(vectors, shares, again)
     else:
         for number, network in enumerate(made):
-            take_over(network, base, number, lessons.vocabulary, lessons.users, lessons.items)
+            take_over(network, base, number, lessons.vocabulary, *lessons.learned)
     return Ensemble(made) if plan.members > 1 else made[0]
 
 
 def _untaught(lessons: Lessons, plan: Plan) -> Network:
     size = len(lessons.vocabulary)
     if plan.mode == "svd":
-        codes = svd_codes(lessons.users, lessons.items, size, plan.values)
+        codes = svd_codes(*lessons.learned, size, plan.values)
         return SubTokenNetwork(codes, plan.values, **_shape(plan))
     return Network(size, **_shape(plan))
 

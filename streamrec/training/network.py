@@ -1,6 +1,5 @@
 """The network: transformers' GPT-2 over item tokens, its output tied to the item embeddings. It knows no data and no loop."""
 
-import math
 from collections.abc import Callable, Sequence
 
 import torch
@@ -61,16 +60,16 @@ class Network(nn.Module):
         return weight
 
     @torch.no_grad()
-    def start(self, vectors: Tensor, popularity: Tensor, repeats: float) -> None:
+    def start(self, vectors: Tensor, popularity: Tensor, again: float) -> None:
         """Begins with a vector and a share of the interactions for each item, instead of noise.
 
         Args:
-            repeats: the odds that an interaction is with what its user has had. ``again``, added to the logits of all that a row
-                has had, begins with their logarithm. Without it a network must learn to point away from everything it has read.
+            again: what is added to the logits of all that a row has had. It is learned on; without it a network must learn to point
+                away from everything it has read.
         """
         self.embeddings.copy_(vectors)
         self.bias.copy_(popularity.log())
-        self.again.fill_(math.log(repeats))
+        self.again.fill_(again)
 
     def embed(self, tokens: Tensor) -> Tensor:
         """(batch, steps, dim): each token, with a share of those of the items just before it, learned for each dimension.

@@ -42,11 +42,23 @@ def start_embeddings(users: NDArray[Any], items: NDArray[Any], size: int, dim: i
     return STD * vectors
 
 
-def repeats(users: NDArray[Any], items: NDArray[Any]) -> float:
-    """The odds that an interaction, but a user's first, is with an item that the user has had."""
-    different = len(np.unique(np.stack([users, items]), axis=1).T)
-    again, targets = len(items) - different, len(items) - len(np.unique(users))
-    return (again + 0.5) / (targets - again + 0.5)
+def repeat_offset(users: NDArray[Any], items: NDArray[Any], shares: NDArray[Any]) -> float:
+    """How much more probable an item becomes for a user who has had it: the log-odds of a repeat, less those by popularity alone.
+
+    Args:
+        users, items: those of one user together and in order.
+        shares: of each item among all interactions.
+    """
+    first_time = np.zeros(len(items), bool)
+    first_time[np.unique(users.astype(np.int64) * len(shares) + items, return_index=True)[1]] = True
+    begins = np.diff(users, prepend=-1) != 0
+    had = np.cumsum(np.where(first_time, shares[items], 0.0))
+    before = had - np.where(first_time, shares[items], 0.0)  # each target's user had so much of the popularity, ...
+    before -= np.repeat(before[begins], np.diff(np.append(np.flatnonzero(begins), len(users))))  # ... counted from the user's first
+    repeats, targets = int((~first_time).sum()), int((~begins).sum())
+    by_popularity = np.clip(before[~begins].mean(), 1e-6, 1 - 1e-6)
+    odds = (repeats + 0.5) / (targets - repeats + 0.5)
+    return float(np.log(odds) - np.log(by_popularity / (1 - by_popularity)))
 
 
 def _ppmi(users: NDArray[Any], items: NDArray[Any], size: int) -> Tensor:

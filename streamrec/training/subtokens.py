@@ -73,10 +73,10 @@ class SubTokenNetwork(Network):
         return total
 
     @torch.no_grad()
-    def start(self, vectors: Tensor, popularity: Tensor, repeats: float) -> None:
+    def start(self, vectors: Tensor, popularity: Tensor, again: float) -> None:
         """Each sub-token begins with the mean of the vectors, and the sum of the shares, of the items that hold it.
 
-        How many ``repeats`` there are tells it nothing: what is left out is items, not sub-tokens.
+        ``again`` has no use here: a row has had items, not sub-tokens.
         """
         size = len(self.bias)
         for token in self._tokens.T:

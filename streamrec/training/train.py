@@ -34,8 +34,11 @@ from streamrec.training.lessons import Lessons, make_lessons
 from streamrec.training.sampled import LARGE
 from streamrec.training.tuning import common_tags, tune
 
+RECIPE = 2  # to be counted up whenever the same options give other bytes, so that no unfinished training goes on by another
 LEARNING_RATE = 1.5e-3
 WARM_UP = 100  # steps, or a tenth of all where these are fewer
+LAST = 8  # the last stretch, on the validation too, is one of so many steps, ...
+LAST_RATE = 0.2  # ... and its rate such a part of LEARNING_RATE
 CHECKS = 10  # validations in a training; the best of the averaged weights is kept
 SAVE_EVERY = 100  # steps
 WARM_UP_TRIALS = 3  # are slower: memory is asked for
@@ -81,6 +84,7 @@ def train(
     dropout: float = 0.1,
     members: int = 1,
     sampled: bool | None = None,
+    refit: bool = True,
     mode: Mode = "top-k",
     values: int = 512,
     tuning: int = 300,
@@ -102,6 +106,8 @@ def train(
         minutes: CPU minutes of the process, from load to export: they are made into steps by a short trial.
         steps: instead of minutes.
         sampled: whether the softmax is over a sample of the items; where None, it is if there are more than `LARGE`.
+        refit: whether a last eighth of the steps learns the validation too, and it is counted. It has chosen by then: the best
+            step, the scorer's weights and the metrics are of a network that had not seen it.
         mode: what the model is to be asked; see training.modes.
         values: of a sub-token, in mode svd: four times as many embeddings stand for all items.
         tuning: steps that teach the network to write slates, in mode next-k; 0 leaves it as it is.
@@ -125,6 +131,7 @@ def train(
         dim, layers, heads, context = shape.dim, shape.layers, shape.heads, shape.context
         dropout, members = shape.dropout, shape.members
     plan = Plan(
+        recipe=RECIPE,
         data=dataset.sha256,
         holdout=holdout,
         seed=seed,
@@ -142,6 +149,7 @@ def train(
         mode=mode,
         values=values if mode == "svd" else 0,
         tune=tuning if mode == "next-k" else 0,
+        refit=refit,
         steps=steps or 0,
     )
     _check(plan, minutes, steps)
@@ -164,21 +172,32 @@ def train(
         stood = Checkpoint(plan, 0, learner.tensors(), best_ndcg=-1.0)
         checkpoint.save(partial, stood)
     plan, step, best_ndcg = stood.plan, stood.step, stood.best_ndcg
-    check_every = math.ceil(plan.steps / CHECKS)
+    last = plan.steps // LAST if plan.refit and len(parts.validation) else 0
+    chosen = plan.steps - last  # the step by which the validation has chosen
+    check_every = math.ceil(chosen / CHECKS)
     ndcg, clock = None, time.perf_counter()
 
-    for batch in islice(batches(lessons.users, lessons.items, context, seed), step, plan.steps):
-        loss = learner.learn(batch, step, learning_rate(step, plan.steps))
+    def done(loss: float) -> None:
+        if step % SAVE_EVERY == 0 or step in (chosen, plan.steps):
+            checkpoint.save(partial, Checkpoint(plan, step, learner.tensors(), best_ndcg))
+        left = (time.perf_counter() - clock) / (step - stood.step) * (plan.steps - step)
+        progress(Progress(step=step, steps=plan.steps, loss=loss, ndcg=ndcg, seconds_left=left))
+
+    for batch in islice(batches(*lessons.learned, context, seed), step, chosen):
+        loss = learner.learn(batch, step, learning_rate(step, chosen))
         step += 1
-        if step % check_every == 0 or step == plan.steps:
+        if step % check_every == 0 or step == chosen:
             ndcg = learner.validate(lessons) if lessons.targets else None
             if ndcg is None or ndcg >= best_ndcg:
                 learner.keep_average()
                 best_ndcg = best_ndcg if ndcg is None else ndcg
-        if step % SAVE_EVERY == 0 or step == plan.steps:
-            checkpoint.save(partial, Checkpoint(plan, step, learner.tensors(), best_ndcg))
-        left = (time.perf_counter() - clock) / (step - stood.step) * (plan.steps - step)
-        progress(Progress(step=step, steps=plan.steps, loss=loss, ndcg=ndcg, seconds_left=left))
+        done(loss)
+    if step == chosen:
+        learner.go_on_from_best()
+    for batch in islice(batches(*lessons.whole, context, seed), step - chosen, last):
+        loss = learner.learn(batch, step, LAST_RATE * learning_rate(step - chosen, last))
+        step += 1
+        done(loss)
 
     writer, tuned = None, time.perf_counter()
     if plan.tune:
@@ -188,8 +207,8 @@ def train(
             all_steps = plan.steps + plan.tune
             progress(Progress(step=plan.steps + step, steps=all_steps, loss=-earned, ndcg=ndcg, seconds_left=left))
 
-        writer = tune(learner.best.members[0], tags, lessons, plan.tune, seed, told)
-    manifest = write_bundle(learner.best, dataset, parts, lessons, plan, keep, partial, out, base, writer)
+        writer = tune(learner.averaged.members[0], tags, lessons, plan.tune, seed, told)
+    manifest = write_bundle(learner.averaged, learner.best, dataset, parts, lessons, plan, keep, partial, out, base, writer)
     return Trained(bundle=out, manifest=manifest, resumed_at=stood.step, cpu_minutes=(time.process_time() - started) / 60)
 
 
@@ -207,7 +226,7 @@ def learning_rate(step: int, steps: int) -> float:
 def _affordable_steps(learner: Learner, lessons: Lessons, tags: list[list[int]], plan: Plan, seconds: float, started: float) -> int:
     """How many steps the CPU seconds since ``started`` are good for, by trying some on a copy."""
     trial = copy.deepcopy(learner)
-    tried = batches(lessons.users, lessons.items, plan.context, plan.seed)
+    tried = batches(*lessons.learned, plan.context, plan.seed)
     for batch in islice(tried, WARM_UP_TRIALS):
         trial.learn(batch, 0, 0.0)
     begun = time.process_time()

@@ -19,7 +19,7 @@ from transformers import DynamicCache
 
 from streamrec.core.errors import UserError
 from streamrec.serving.nextk import jaccard, tag_table
-from streamrec.training.lessons import Lessons
+from streamrec.training.lessons import Lessons, Rows
 from streamrec.training.network import Network
 
 SLATE = 10  # items that are written one by one
@@ -87,9 +87,10 @@ def tune(
     random = np.random.default_rng([seed, 1])
     writer = SlateWriter(network, tags)
     optimizer = torch.optim.AdamW(writer.parameters(), lr=RATE, weight_decay=0.0)
-    places = np.flatnonzero(lessons.users[1:] == lessons.users[:-1]) + 1
+    rows = lessons.learned
+    places = np.flatnonzero(rows.users[1:] == rows.users[:-1]) + 1
     for step in range(steps):
-        histories = [_before(lessons, place, most) for place in random.choice(places, HISTORIES)]
+        histories = [_before(rows, place, most) for place in random.choice(places, HISTORIES)]
         dial = torch.rand(HISTORIES, 1)
         earned = _write(network, writer, histories, dial)
         optimizer.zero_grad()
@@ -101,9 +102,9 @@ def tune(
     return writer.eval().requires_grad_(False)
 
 
-def _before(lessons: Lessons, place: int, most: int) -> NDArray[np.int64]:
+def _before(rows: Rows, place: int, most: int) -> NDArray[np.int64]:
     since = max(place - most, 0)
-    before: NDArray[np.int64] = lessons.items[since:place][lessons.users[since:place] == lessons.users[place]]
+    before: NDArray[np.int64] = rows.items[since:place][rows.users[since:place] == rows.users[place]]
     return before
 
 

@@ -106,7 +106,8 @@ def test_leave_one_out_asks_each_user_once_and_shows_nothing_of_what_it_asks(row
         history = parts.history(position)
         assert (parts.items[position] in history) == (position in parts.repeats)
         assert len(history) == sizes[parts.users[position]] - 1
-        assert not parts.counted[position - 1]  # the last but one belongs to the input, but nothing is learned from it
+        assert not parts.learned[position - 1]  # the last but one belongs to the input, and is learned when it has chosen
+        assert parts.counted[position - 1]
         assert (parts.occurred_at[parts.start[position] : position] <= parts.occurred_at[position]).all()
 
 
