@@ -3,7 +3,7 @@
     python -m benchmarks.accuracy.peers sasrec ../shared/data/ml-1m --minutes 5 [--ask validation] [--set lr=0.002]
 
 The settings below are the best of those tried on the validation targets; docs/evaluation.md says which. Peers learn from the same
-interactions as streamrec's weights, see the same histories, and are judged by streamrec.evaluation's own code.
+interactions as streamrec, see the same histories, and are judged by streamrec.evaluation's own code.
 """
 
 import argparse

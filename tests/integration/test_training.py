@@ -28,6 +28,7 @@ from streamrec.serving.bundle import Bundle, load_bundle  # noqa: E402
 from streamrec.serving.gptrec import GPTRec  # noqa: E402
 from streamrec.serving.vocabulary import Vocabulary  # noqa: E402
 from streamrec.training import sampled  # noqa: E402
+from streamrec.training import train as train_module  # noqa: E402
 from streamrec.training.export import to_onnx  # noqa: E402
 from streamrec.training.kernels import Dropout, FullSoftmax  # noqa: E402
 from streamrec.training.lessons import make_lessons  # noqa: E402
@@ -146,25 +147,24 @@ def test_an_ensemble_writes_no_slates(dataset: Dataset, tmp_path: Path) -> None:
         train(dataset, tmp_path / "b", steps=1, members=2, mode="next-k", **SMALL)
 
 
-def test_what_was_kept_back_is_learned_when_it_has_chosen(
-    dataset: Dataset, trained: Trained, bundle: Bundle, tmp_path: Path
-) -> None:
-    """Each user's last but one: the same scorer and metrics where it is not learned, from as many steps before it."""
-    without = train(dataset, tmp_path / "b", steps=STEPS - STEPS // 8, refit=False, holdout="leave-one-out", **SMALL)
-    assert without.manifest.metrics == trained.manifest.metrics
-    ignorant = load_bundle(without.bundle)
-    assert ignorant.scorer_weights == bundle.scorer_weights
-    parts = split(dataset, "leave-one-out")
-    pairs = [([dataset.item_ids[item] for item in parts.history(place)], parts.items[place]) for place in parts.validation]
+def test_what_was_kept_back_is_learned_when_it_has_chosen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Users walk from item to item, but the last step but one is a leap across the circle, which nothing else tells of."""
+    steps = [*range(8), 27, 28]
+    lines = [f"u{user},i{(user + step) % 40:02},{place},click" for place, step in enumerate(steps) for user in range(120)]
+    data = odd(tmp_path, *lines)
+    monkeypatch.setattr(train_module, "LAST_RATE", 5.0)  # fifteen steps at a real rate would hardly show
+    made, early = (
+        load_bundle(train(data, tmp_path / name, steps=steps, refit=refit, holdout="leave-one-out", **SMALL).bundle)
+        for name, steps, refit in (("a", STEPS, True), ("b", STEPS - STEPS // 8, False))
+    )
+    assert (made.manifest.metrics, made.scorer_weights) == (early.manifest.metrics, early.scorer_weights)
 
     def chances(of: Bundle) -> np.ndarray:
-        answers = of.generator().log_probs([of.vocabulary.known(history) for history, _ in pairs])
-        return np.array(
-            [answer[of.vocabulary.index[dataset.item_ids[item]]] for answer, (_, item) in zip(answers, pairs, strict=True)]
-        )
+        answers = of.generator().log_probs([[(user + step) % 40 for step in range(8)] for user in range(40)])
+        return np.array([answer[(user + 27) % 40] for user, answer in enumerate(answers)])
 
-    assert (chances(bundle) - chances(ignorant)).mean() > 0.1
-    assert bundle.interactions.sum() - ignorant.interactions.sum() == parts.counted.sum() - parts.learned.sum()
+    assert (chances(made) - chances(early)).mean() > 0
+    assert made.interactions.sum() - early.interactions.sum() == 120
 
 
 def _train_until_killed(dataset: Dataset, out: Path, last: int) -> None:
