@@ -16,7 +16,7 @@ from streamrec.serving.counting import DECAY, RECENT, WINDOW, Pairs, count_pairs
 from streamrec.serving.vocabulary import Vocabulary
 from streamrec.training.network import Network
 
-APART = 0.2  # of its length a new item is moved at random: those near the same item would otherwise start as one
+APART = 0.5  # of its length a new item is moved at random: those near the same item would otherwise start as one
 NEAR = 3  # steps, within which items say something of a new one
 MEAN_DECAY = float(np.mean(DECAY ** np.arange(WINDOW)))
 
