@@ -14,6 +14,8 @@ from streamrec.serving.vocabulary import Vocabulary
 from streamrec.training.export_cached import to_cached_onnx
 from streamrec.training.network import Network, Softmax
 
+AT_ONCE = 32  # histories in a validation: of 200 items, each is 800 tokens that look at each other
+
 
 class SubTokenNetwork(Network):
     """A network whose vocabulary are the sub-tokens; the t tokens of an item share its place.
@@ -91,7 +93,8 @@ class SubTokenNetwork(Network):
         """What comes after the last of each row's ``lengths`` items, as it is served: by the exported graph."""
         generator = SubTokens(self.to_onnx(), Vocabulary([f"{item:09}" for item in range(len(self.codes))]), items.shape[1])
         histories = [row[:length] for row, length in zip(items.tolist(), lengths.tolist(), strict=True)]
-        return torch.from_numpy(generator.log_probs(histories))
+        answers = [generator.log_probs(histories[first : first + AT_ONCE]) for first in range(0, len(histories), AT_ONCE)]
+        return torch.from_numpy(np.concatenate(answers))
 
     def chances(self, history: Tensor, items: Tensor) -> Tensor:
         """The log-probability of each of ``items`` after one ``history``, without cache and branches."""
