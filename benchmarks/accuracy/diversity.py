@@ -95,7 +95,7 @@ def main(folder: Path, data: Path) -> None:
         made = ask(bundle, parts, to_vocabulary, rules)
         return tallied((user, target, items[:TOP].tolist()) for user, target, items, _ in made)
 
-    console = Console()
+    console = Console(width=None if sys.stdout.isatty() else 110)
     pool = list(track(ask(bundle, parts, to_vocabulary, SlateRules(slate_size=1)), "Top-K", total=len(parts.test), transient=True))
 
     def re_ranked(weight: float, mean: bool) -> Metrics:
