@@ -90,7 +90,8 @@ def write_bundle(
     judged = _slates(generator, _Counts(parts, parts.learned, lessons, keep, base), parts, lessons, plan)
     weights = fit(judged, keep_order=plan.mode == "next-k")
     tuned = {f"slate.{name}": tensor for name, tensor in writer.state_dict().items()} if writer else {}
-    counts = _Counts(parts, parts.counted if plan.refit else parts.learned, lessons, keep, base)
+    counted = parts.counted if plan.refit else parts.learned
+    counts = _Counts(parts, counted, lessons, keep, base)
     contents = {
         "weights.safetensors": save({**network.state_dict(), **tuned}),
         "model.onnx": onnx,
@@ -109,7 +110,7 @@ def write_bundle(
         metrics["generator_ndcg@10"] = round(worth.generator, 6)
         scored = worth.generator if plan.mode == "next-k" else max(worth.generator, worth.fitted)  # only a better fit is used
         metrics["scored_ndcg@10"] = round(scored, 6)
-    manifest = _manifest(dataset, parts, plan, shape, files, metrics, base)
+    manifest = _manifest(dataset, parts, counted, plan, shape, files, metrics, base)
     write_file(folder, MANIFEST, msgspec.json.format(msgspec.json.encode(manifest)))
     _replace(folder, out)
     shutil.rmtree(partial)
@@ -152,16 +153,16 @@ def _slates(generator: GPTRec, counts: _Counts, parts: Split, lessons: Lessons, 
 def _manifest(
     dataset: Dataset,
     parts: Split,
+    counted: NDArray[np.bool_],
     plan: Plan,
     shape: ModelShape,
     files: dict[str, FileEntry],
     metrics: dict[str, float],
     base: Base | None,
 ) -> Manifest:
-    seen = parts.counted.copy()
-    seen[parts.validation] = True
-    times = parts.occurred_at[seen]
+    times = parts.occurred_at[parts.counted]  # all that was looked at, be it to choose
     before = base.bundle.manifest.data if base else None
+    new = counted & (parts.occurred_at > before.last) if before else counted
     return Manifest(
         schema_version=1,
         version=content_version(files),
@@ -172,7 +173,7 @@ def _manifest(
         refit=plan.refit,
         data=DataRange(
             sha256=dataset.sha256,
-            interactions=int(seen.sum()) if before is None else before.interactions + int((times > before.last).sum()),
+            interactions=int(new.sum()) + (before.interactions if before else 0),
             validation_targets=len(parts.validation),
             first=min(int(times.min()), before.first if before else LATEST_MS),
             last=max(int(times.max()), before.last if before else 0),

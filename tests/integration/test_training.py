@@ -165,6 +165,8 @@ def test_what_was_kept_back_is_learned_when_it_has_chosen(tmp_path: Path, monkey
 
     assert (chances(made) - chances(early)).mean() > 0
     assert made.interactions.sum() - early.interactions.sum() == 120
+    for each in (made, early):
+        assert each.manifest.data.interactions == each.interactions.sum()
 
 
 def _train_until_killed(dataset: Dataset, out: Path, last: int) -> None:
