@@ -19,6 +19,10 @@ class Dropout(nn.Module):
 
     def __init__(self, p: float) -> None:
         super().__init__()
+        self.drop(p)
+
+    def drop(self, p: float) -> None:
+        """From now on so much."""
         self.p = p  # transformers reads it
         self.dropped = round(p * 256)
 

@@ -13,7 +13,7 @@ from streamrec.serving.counting import recent_popularity
 from streamrec.training.batches import Batch
 from streamrec.training.checkpoint import Plan, Precision
 from streamrec.training.continued import Base
-from streamrec.training.kernels import FullSoftmax
+from streamrec.training.kernels import Dropout, FullSoftmax
 from streamrec.training.lessons import Lessons
 from streamrec.training.modes import new_network
 from streamrec.training.network import Model, Softmax
@@ -56,6 +56,12 @@ class Learner:
         self.averaged = copy.deepcopy(self.network).eval().requires_grad_(False)
         self.best = copy.deepcopy(self.averaged)
         self._seed = plan.seed
+
+    def drop(self, share: float) -> None:
+        """How much dropout there is from now on."""
+        for module in self.network.modules():
+            if isinstance(module, Dropout):
+                module.drop(share)
 
     def learn(self, batch: Batch, step: int, rate: float) -> float:
         """One step; gives the batch's loss, of several members the mean."""

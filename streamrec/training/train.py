@@ -25,7 +25,7 @@ except ImportError as error:
     raise UserError(f"training needs {error.name}; install streamrec[train]") from None
 
 from streamrec.training import checkpoint
-from streamrec.training.batches import batches
+from streamrec.training.batches import TOKENS, batches
 from streamrec.training.checkpoint import Checkpoint, Plan
 from streamrec.training.continued import Base, read_base, refuse_learned
 from streamrec.training.finish import refuse_foreign, write_bundle
@@ -34,15 +34,20 @@ from streamrec.training.lessons import Lessons, make_lessons
 from streamrec.training.sampled import LARGE
 from streamrec.training.tuning import common_tags, tune
 
-RECIPE = 2  # to be counted up whenever the same options give other bytes, so that no unfinished training goes on by another
+RECIPE = 3  # to be counted up whenever the same options give other bytes, so that no unfinished training goes on by another
 LEARNING_RATE = 1.5e-3
 WARM_UP = 100  # steps, or a tenth of all where these are fewer
 LAST = 8  # the last stretch, on the validation too, is one of so many steps, ...
 LAST_RATE = 0.2  # ... and its rate such a part of LEARNING_RATE
+LEAST_DROPOUT = 0.1  # in FEW_EPOCHS or fewer, ...
+FEW_EPOCHS = 8
+DROPOUT_GAIN = 0.007  # ... so much more for each further epoch, ...
+MOST_DROPOUT = 0.2  # ... until there is so much
 CHECKS = 10  # validations in a training; the best of the averaged weights is kept
 SAVE_EVERY = 100  # steps
 WARM_UP_TRIALS = 3  # are slower: memory is asked for
-TRIALS = 12  # that tell how many steps the minutes are good for
+TRIALS = 12  # at least, that tell how many steps the minutes are good for, ...
+TRIED = 0.02  # ... and such a part of the minutes: batches of different lengths take different times
 TUNING_TRIALS = 3
 MARGIN = 0.95  # of the minutes are planned
 
@@ -81,7 +86,7 @@ def train(
     layers: int = 2,
     heads: int = 2,
     context: int = 200,
-    dropout: float = 0.1,
+    dropout: float | None = None,
     members: int = 1,
     sampled: bool | None = None,
     refit: bool = True,
@@ -101,6 +106,7 @@ def train(
     Args:
         context: the most items that the network sees. A session holds 50, and 50 are served; learning from rows of 200 is still
             better, because the items at the start of a row have little before them.
+        dropout: where None, `fitting_dropout`.
         members: networks that learn side by side and share the minutes, whose answers are averaged: as many times slower to
             train and to ask. Only in mode top-k.
         minutes: CPU minutes of the process, from load to export: they are made into steps by a short trial.
@@ -141,7 +147,7 @@ def train(
         layers=layers,
         heads=heads,
         context=context,
-        dropout=dropout,
+        dropout=LEAST_DROPOUT if dropout is None else dropout,
         members=members,
         rate=LEARNING_RATE,
         sampled=bool(sampled),
@@ -163,15 +169,21 @@ def train(
     tags = _tags(dataset, lessons, base)
     partial = out.with_name(out.name + ".partial")
     learner = Learner(lessons, plan, base)
-    stood = _taken_up(partial, plan)
+    stood = checkpoint.load(partial)
+    if steps is None and minutes is not None:
+        steps = stood.plan.steps if stood else _affordable_steps(learner, lessons, tags, plan, 60 * minutes * MARGIN, started)
+    plan = replace(plan, steps=steps)
+    if dropout is None:
+        epochs = plan.steps * TOKENS / len(lessons.learned.items)
+        plan = replace(plan, dropout=stood.plan.dropout if stood else fitting_dropout(epochs))
+        learner.drop(plan.dropout)
     if stood is not None:
+        _refuse_another(partial, stood.plan, plan)
         learner.restore(stood.tensors)
     else:
-        if minutes is not None:
-            plan = replace(plan, steps=_affordable_steps(learner, lessons, tags, plan, 60 * minutes * MARGIN, started))
         stood = Checkpoint(plan, 0, learner.tensors(), best_ndcg=-1.0)
         checkpoint.save(partial, stood)
-    plan, step, best_ndcg = stood.plan, stood.step, stood.best_ndcg
+    step, best_ndcg = stood.step, stood.best_ndcg
     last = plan.steps // LAST if plan.refit and len(parts.validation) else 0
     chosen = plan.steps - last  # the step by which the validation has chosen
     check_every = math.ceil(chosen / CHECKS)
@@ -223,6 +235,11 @@ def learning_rate(step: int, steps: int) -> float:
     return LEARNING_RATE * min(1.0, (step + 1) / warm_up) * 0.5 * (1 + math.cos(math.pi * step / steps))
 
 
+def fitting_dropout(epochs: float) -> float:
+    """What is met more often is more easily learned by heart: a tenth up to eight epochs, a fifth from 22 on, evenly between."""
+    return round(min(MOST_DROPOUT, LEAST_DROPOUT + DROPOUT_GAIN * max(0.0, epochs - FEW_EPOCHS)), 3)
+
+
 def _affordable_steps(learner: Learner, lessons: Lessons, tags: list[list[int]], plan: Plan, seconds: float, started: float) -> int:
     """How many steps the CPU seconds since ``started`` are good for, by trying some on a copy."""
     trial = copy.deepcopy(learner)
@@ -230,9 +247,12 @@ def _affordable_steps(learner: Learner, lessons: Lessons, tags: list[list[int]],
     for batch in islice(tried, WARM_UP_TRIALS):
         trial.learn(batch, 0, 0.0)
     begun = time.process_time()
-    for batch in islice(tried, TRIALS):
+    for trials, batch in enumerate(tried, start=1):
         trial.learn(batch, 0, 0.0)
-    each = (time.process_time() - begun) / TRIALS
+        taken = time.process_time() - begun
+        if trials >= TRIALS and taken >= TRIED * seconds:
+            break
+    each = taken / trials
     begun = time.process_time()
     if lessons.targets:
         trial.validate(lessons)
@@ -245,17 +265,12 @@ def _affordable_steps(learner: Learner, lessons: Lessons, tags: list[list[int]],
     return max(1, int(left / each))
 
 
-def _taken_up(partial: Path, plan: Plan) -> Checkpoint | None:
-    stood = checkpoint.load(partial)
-    if stood is None:
-        return None
-    asked = plan if plan.steps else replace(plan, steps=stood.plan.steps)
-    differing = [name for name in Plan.__struct_fields__ if getattr(stood.plan, name) != getattr(asked, name)]
+def _refuse_another(partial: Path, unfinished: Plan, asked: Plan) -> None:
+    differing = [name for name in Plan.__struct_fields__ if getattr(unfinished, name) != getattr(asked, name)]
     if differing:
         raise UserError(
             f"{partial}: holds an unfinished training with another {', '.join(differing)}; delete it, or choose another --out"
         )
-    return stood
 
 
 def _check(plan: Plan, minutes: float | None, steps: int | None) -> None:

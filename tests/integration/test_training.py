@@ -35,7 +35,7 @@ from streamrec.training.lessons import make_lessons  # noqa: E402
 from streamrec.training.network import Ensemble, Model, Network, had_so_far  # noqa: E402
 from streamrec.training.sampled import sampled_softmax  # noqa: E402
 from streamrec.training.start import repeat_offset  # noqa: E402
-from streamrec.training.train import Progress, Trained, train  # noqa: E402
+from streamrec.training.train import Progress, Trained, fitting_dropout, train  # noqa: E402
 from tests.make import session  # noqa: E402
 
 STEPS = 120  # more than train.SAVE_EVERY: a killed training has something to go on from
@@ -82,6 +82,15 @@ def test_the_same_steps_and_seed_give_the_same_bytes(dataset: Dataset, trained: 
     assert contents(again.bundle) == contents(trained.bundle)
     other = train(dataset, tmp_path / "c", steps=10, seed=1, holdout="leave-one-out", **SMALL)
     assert other.manifest.version != trained.manifest.version
+
+
+def test_a_log_that_is_met_more_often_has_more_dropout(dataset: Dataset, trained: Trained, tmp_path: Path) -> None:
+    assert [fitting_dropout(epochs) for epochs in (0.5, 8, 15, 22, 1000)] == [0.1, 0.1, 0.149, 0.198, 0.2]
+    assert trained.manifest.model.dropout == 0.2
+    told = train(dataset, tmp_path / "b", steps=STEPS, dropout=0.2, holdout="leave-one-out", **SMALL)
+    assert contents(told.bundle) == contents(trained.bundle)
+    less = train(dataset, tmp_path / "c", steps=STEPS, dropout=0.1, holdout="leave-one-out", **SMALL)
+    assert contents(less.bundle)["weights.safetensors"] != contents(trained.bundle)["weights.safetensors"]
 
 
 @pytest.fixture(scope="module")
