@@ -88,7 +88,8 @@ def evaluate(
         raise UserError("--shuffle asks whether order matters at all; choose --protocol leave-one-out or time-split")
     parts = split(dataset, HOLDOUT[protocol])
     _refuse_trained_on(bundle, dataset, parts, HOLDOUT[protocol])
-    trained_on = parts.counted & (parts.occurred_at <= bundle.manifest.data.last)
+    counted = parts.counted if bundle.manifest.refit else parts.learned
+    trained_on = counted & (parts.occurred_at <= bundle.manifest.data.last)
     fitted, left_out = baselines(parts, trained_on, dataset)
     asked = _Question(bundle, dataset, parts, trained_on, parts.test, True, threads, rules)
     everything = asked._replace(positions=parts.asked, exclude_seen=False)

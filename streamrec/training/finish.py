@@ -55,6 +55,7 @@ VALIDATION = {
     "none": "the newest 5 %",
 }
 LEARNED = "; it chose the best step and the scorer's weights, and was learned and counted after that"
+NOTHING = "nothing: there is too little to keep any back"
 NOT_LEARNED = "; it chose the best step and the scorer's weights, and was neither learned nor counted"
 
 
@@ -169,7 +170,7 @@ def _manifest(
         code=streamrec.__version__,
         continues=plan.continues,
         holdout=plan.holdout,  # type: ignore[arg-type]  # `split` has accepted it
-        validation=VALIDATION[plan.holdout] + (LEARNED if plan.refit else NOT_LEARNED),
+        validation=VALIDATION[plan.holdout] + (LEARNED if plan.refit else NOT_LEARNED) if len(parts.validation) else NOTHING,
         refit=plan.refit,
         data=DataRange(
             sha256=dataset.sha256,

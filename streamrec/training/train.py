@@ -220,7 +220,8 @@ def train(
             progress(Progress(step=plan.steps + step, steps=all_steps, loss=-earned, ndcg=ndcg, seconds_left=left))
 
         writer = tune(learner.averaged.members[0], tags, lessons, plan.tune, seed, told)
-    manifest = write_bundle(learner.averaged, learner.best, dataset, parts, lessons, plan, keep, partial, out, base, writer)
+    done_so = replace(plan, refit=last > 0)  # of seven steps there is no last eighth
+    manifest = write_bundle(learner.averaged, learner.best, dataset, parts, lessons, done_so, keep, partial, out, base, writer)
     return Trained(bundle=out, manifest=manifest, resumed_at=stood.step, cpu_minutes=(time.process_time() - started) / 60)
 
 

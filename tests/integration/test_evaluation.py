@@ -175,6 +175,16 @@ def test_the_verb_prints_one_object_for_machines_and_a_table_for_people(folder: 
     assert "choose --protocol" in refused.stderr
 
 
+def test_baselines_know_what_the_bundle_knows(folder: Path) -> None:
+    dataset = walk(folder / "known", list(range(ITEMS)))
+    seen = {}
+    for refit, steps in ((True, 16), (True, 4), (False, 16)):
+        bundle = trained(dataset, folder / f"known-{refit}-{steps}", "leave-one-out", steps=steps, refit=refit)
+        assert bundle.manifest.refit is (refit and steps == 16)  # of four steps there is no last eighth
+        seen[refit, steps] = evaluate(bundle, dataset, "leave-one-out").baselines["popularity"].novelty
+    assert seen[True, 16] != seen[False, 16] == seen[True, 4]
+
+
 def test_each_part_of_a_scorer_is_weighed(frozen_bundle: Bundle, folder: Path) -> None:
     bundle = trained(walk(folder / "weighed", list(range(ITEMS))), folder / "weighed-bundle", "leave-one-out", steps=3, refit=False)
     whole = features.validation(bundle, folder / "weighed")
