@@ -17,13 +17,12 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
-from streamrec.core.errors import UserError
+from benchmarks.accuracy.arguments import bundle_and_data, call
 from streamrec.core.pipeline import SlateRules
 from streamrec.evaluation.metrics import MISSED, TOP, Metrics, Tally
 from streamrec.evaluation.protocols import Split, split
 from streamrec.evaluation.slates import slates, vocabulary_index
-from streamrec.eventlog.dataset import read_dataset
-from streamrec.serving.bundle import Bundle, load_bundle
+from streamrec.serving.bundle import Bundle
 
 DIALS = (0.1, 0.3, 0.5, 0.7, 1.0)
 LAMBDAS = (0.8, 0.7, 0.6, 0.5, 0.4, 0.3)
@@ -77,10 +76,7 @@ def at_equal_ndcg(points: list[Metrics], ndcg: float) -> float | None:
 
 
 def main(folder: Path, data: Path) -> None:
-    bundle, dataset = load_bundle(folder), read_dataset(data)
-    manifest = bundle.manifest
-    if manifest.model.mode != "next-k" or manifest.holdout != "leave-one-out" or manifest.data.sha256 != dataset.sha256:
-        raise UserError(f"{bundle.path}: was not trained on {data} with --mode next-k --holdout leave-one-out")
+    bundle, dataset = bundle_and_data(folder, data, mode="next-k", tuned=True)
     parts, to_vocabulary = split(dataset, "leave-one-out"), vocabulary_index(dataset, bundle.vocabulary)
     tags = [frozenset(bundle.items[item_id].tags) for item_id in bundle.vocabulary.item_ids]
     alike = similarity(tags)
@@ -132,9 +128,4 @@ def _row(table: Table, name: str, found: Metrics, ranked: Metrics, more: list[st
 
 
 if __name__ == "__main__":
-    if len(sys.argv) != 3:
-        sys.exit(__doc__)
-    try:
-        main(Path(sys.argv[1]), Path(sys.argv[2]))
-    except UserError as mistake:
-        sys.exit(f"diversity: {mistake}")
+    call(main, __doc__)

@@ -6,7 +6,6 @@ NDCG@10 on the *validation* targets, each user's last interaction but one, which
 of them is ordered by weights that the other half gives. (A training chooses its best step on a sample of the same targets.)
 """
 
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -14,25 +13,17 @@ from msgspec.structs import replace
 from rich.console import Console
 from rich.table import Table
 
-from streamrec.core.errors import UserError
+from benchmarks.accuracy.arguments import bundle_and_data, call
 from streamrec.evaluation.protocols import split
 from streamrec.evaluation.slates import slates, vocabulary_index
-from streamrec.eventlog.dataset import read_dataset
-from streamrec.serving.bundle import Bundle, load_bundle
+from streamrec.eventlog.dataset import Dataset
+from streamrec.serving.bundle import Bundle
 from streamrec.serving.relevance import FEATURES
 from streamrec.training.fit import Slates, collect, measure
 
 
-def validation(bundle: Bundle, data: Path) -> Slates:
-    """The slates of all validation targets.
-
-    Raises:
-        UserError: the bundle was trained on other data, or has seen them.
-    """
-    dataset = read_dataset(data)
-    manifest = bundle.manifest
-    if manifest.holdout != "leave-one-out" or manifest.refit or manifest.data.sha256 != dataset.sha256:
-        raise UserError(f"{bundle.path}: not trained on {data} with --holdout leave-one-out --no-refit: it may know the answers")
+def validation(bundle: Bundle, dataset: Dataset) -> Slates:
+    """The slates of all validation targets."""
     parts = split(dataset, "leave-one-out")
     positions = parts.validation[parts.validation > parts.start[parts.validation]]
     to_vocabulary = vocabulary_index(dataset, bundle.vocabulary)
@@ -49,8 +40,8 @@ def worth(whole: Slates, used: set[str]) -> float:
 
 
 def main(folder: Path, data: Path) -> None:
-    bundle = load_bundle(folder)
-    whole = validation(bundle, data)
+    bundle, dataset = bundle_and_data(folder, data, mode="top-k", refit=False)
+    whole = validation(bundle, dataset)
     every = set(FEATURES)
     error = 0.32 / np.sqrt(len(whole.hit))  # the standard deviation of one target's NDCG@10 is about a third
     print(f"bundle {bundle.version}, {len(whole.hit):,} targets; a standard error is {error:.4f}, of a difference about half of it")
@@ -65,9 +56,4 @@ def main(folder: Path, data: Path) -> None:
 
 
 if __name__ == "__main__":
-    if len(sys.argv) != 3:
-        sys.exit(__doc__)
-    try:
-        main(Path(sys.argv[1]), Path(sys.argv[2]))
-    except UserError as mistake:
-        sys.exit(f"features: {mistake}")
+    call(main, __doc__)

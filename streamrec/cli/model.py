@@ -16,6 +16,7 @@ from streamrec.cli.output import people, print_json, progress_bar
 from streamrec.core.errors import UserError
 from streamrec.core.pipeline import SlateRules
 
+DEFAULT_MINUTES = 3.0
 FEW_TARGETS = 100  # an interval over fewer spans anything
 
 
@@ -51,7 +52,7 @@ def train(
     data: Data,
     out: Annotated[Path, typer.Option(help="The bundle's folder. A training that was killed goes on where it stood.")],
     minutes: Annotated[
-        float | None, typer.Option(min=0.05, help="CPU minutes, from load to export; 3 where nothing is given.")
+        float | None, typer.Option(min=0.05, help=f"CPU minutes, from load to export; {DEFAULT_MINUTES:g} where nothing is given.")
     ] = None,
     steps: Annotated[
         int | None, typer.Option(min=1, help="Instead of minutes: the same steps and seed give the same bytes.")
@@ -87,37 +88,58 @@ def train(
         raise UserError("--continue keeps the bundle's shape; leave out --dim and --members")
     _require_torch()
     from streamrec.eventlog.dataset import read_dataset
+    from streamrec.serving.bundle import MANIFEST
 
     dataset = read_dataset(data)  # before torch is imported, which takes seconds: a broken file is told at once
     people.print(f"training on {len(dataset)} events of {data}")
     from streamrec.training.train import Progress
     from streamrec.training.train import train as learn
 
+    minutes = DEFAULT_MINUTES if minutes is None and steps is None else minutes
+    if (out / MANIFEST).is_file():
+        people.print(f"{out} holds a bundle, which this one will replace when it is whole")
+    shown: Progress | None = None
     with progress_bar() as progress:
         bar = progress.add_task("training", total=None)
 
         def show(at: Progress) -> None:
+            nonlocal shown
             ndcg = f", validation NDCG@10 {at.ndcg:.4f}" if at.ndcg is not None else ""
             progress.update(bar, completed=at.step, total=at.steps, description=f"loss {at.loss:.3f}{ndcg}")
+            if shown is None and at.step > 1:
+                planned = ", as its first start planned, whatever --minutes says now" if minutes else ""
+                people.print(f"taken up again after step {at.step - 1} of {at.steps}{planned}")
+            elif shown and at.ndcg != shown.ndcg and not people.is_terminal:  # a log file has no bar
+                people.print(f"step {at.step} of {at.steps}, loss {at.loss:.3f}{ndcg}, {at.seconds_left:.0f} s left")
+            shown = at
 
-        trained = learn(
-            dataset,
-            out,
-            minutes=minutes if minutes is not None or steps is not None else 3.0,
-            steps=steps,
-            seed=seed,
-            holdout=holdout.value,
-            dim=dim or 128,
-            members=members or 1,
-            continues=base,
-            refit=refit,
-            mode=mode.value,
-            values=values,
-            tuning=tune,
-            spent=time.process_time() - started,
-            progress=show,
-        )
+        try:
+            trained = learn(
+                dataset,
+                out,
+                minutes=minutes,
+                steps=steps,
+                seed=seed,
+                holdout=holdout.value,
+                dim=dim or 128,
+                members=members or 1,
+                continues=base,
+                refit=refit,
+                mode=mode.value,
+                values=values,
+                tuning=tune,
+                spent=time.process_time() - started,
+                progress=show,
+            )
+        except KeyboardInterrupt:
+            where = f"step {shown.step} of {shown.steps}" if shown else "the first step"
+            people.print(f"stopped at {where}; the same command goes on from the last checkpoint")
+            raise typer.Exit(130) from None
     manifest = trained.manifest
+    if minutes is not None and trained.cpu_minutes > minutes and not trained.resumed_at:
+        people.print(
+            f"more than --minutes {minutes:g}: {manifest.steps} steps and what is around them took {trained.cpu_minutes:.2f}"
+        )
     if as_json:
         print_json(
             {**msgspec.to_builtins(manifest), "resumed_at": trained.resumed_at, "cpu_minutes": round(trained.cpu_minutes, 2)}

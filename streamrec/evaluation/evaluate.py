@@ -135,9 +135,10 @@ def evaluate(
 def _refuse_trained_on(bundle: Bundle, dataset: Dataset, parts: Split, holdout: Holdout) -> None:
     manifest = bundle.manifest
     if len(parts.test) == 0:
+        left_out = "".join(f", {count} {reason.replace('_', ' ')}" for reason, count in parts.skipped.items() if count)
         raise UserError(
-            f"{holdout}: the data set has nothing to ask: no target that its user has not had before, "
-            f"{parts.skipped}; give more data, or another --protocol"
+            f"{holdout}: the data set has nothing to ask: no target that its user has not had before{left_out}; "
+            f"give more data, or another --protocol"
         )
     if holdout == "time-split" and parts.occurred_at[parts.asked].min() > manifest.data.last:
         return  # whatever it was trained on happened before the first target

@@ -93,6 +93,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     data: DataRange
     seed: int
     steps: int
+    tune: int = 0  # further ones that taught it to write slates, in mode next-k
     threads: int
     cpu: str
     precision: str = "fp32"  # of the products in training: bf16 where the processor has them; the served weights are fp32

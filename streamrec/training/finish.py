@@ -181,6 +181,7 @@ def _manifest(
         ),
         seed=plan.seed,
         steps=plan.steps,
+        tune=plan.tune,
         threads=plan.threads,
         cpu=instruction_set(),
         precision=plan.precision,

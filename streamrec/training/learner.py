@@ -24,7 +24,6 @@ QUICK = 10  # times the rate at which it is learned how much people come back: o
 CLIP = 1.0  # of the gradient's norm
 CHECKED_AT_ONCE = 256  # targets
 GENTLE = 0.2  # of a step is taken by what a continued bundle knows
-AVERAGE = 0.99  # of the weights that are served: what each step keeps of the average
 
 
 def fastest_precision() -> Precision:
@@ -63,8 +62,8 @@ class Learner:
             if isinstance(module, Dropout):
                 module.drop(share)
 
-    def learn(self, batch: Batch, step: int, rate: float) -> float:
-        """One step; gives the batch's loss, of several members the mean."""
+    def learn(self, batch: Batch, step: int, rate: float, kept: float) -> float:
+        """One step, which leaves the share ``kept`` of the average so far; gives the batch's loss, of several members the mean."""
         # The dropout of each step has its own seed: a training that was taken up drops what an uninterrupted one drops.
         torch.manual_seed(int(np.random.SeedSequence([self._seed, step]).generate_state(1)[0]))
         loss = self.network.loss(torch.from_numpy(batch.items), torch.from_numpy(batch.targets), self._precision, self._softmax)
@@ -73,7 +72,6 @@ class Learner:
         for member in self.network.members:
             torch.nn.utils.clip_grad_norm_(member.parameters(), CLIP)
         self._step(rate)
-        kept = min(AVERAGE, (step + 1) / (step + 10))  # of few steps at first, or the average would remember the start
         with torch.no_grad():
             torch._foreach_lerp_(list(self.averaged.parameters()), list(self.network.parameters()), 1 - kept)
         return loss.item() / len(self.network.members)

@@ -62,7 +62,7 @@ def make_lessons(dataset: Dataset, parts: Split, context: int, seed: int, base: 
     if not (learned.users[1:] == learned.users[:-1]).any():
         raise UserError(
             "nothing to learn: what training may see holds no user with two different items in a row; "
-            "give more data, or another --holdout"
+            f"give more data{'' if parts.counted.all() else ', or another --holdout'}"
         )
     random = np.random.default_rng(seed)
     after_something = parts.validation[parts.validation > parts.start[parts.validation]]

@@ -34,8 +34,10 @@ from streamrec.training.lessons import Lessons, make_lessons
 from streamrec.training.sampled import LARGE
 from streamrec.training.tuning import common_tags, tune
 
-RECIPE = 3  # to be counted up whenever the same options give other bytes, so that no unfinished training goes on by another
+RECIPE = 4  # to be counted up whenever the same options give other bytes, so that no unfinished training goes on by another
 LEARNING_RATE = 1.5e-3
+LAST_SHARE = 0.3  # of the rate is left in the end: see learning_rate
+SPANS = 5  # the average is of the last fifth of the steps
 WARM_UP = 100  # steps, or a tenth of all where these are fewer
 LAST = 8  # the last stretch, on the validation too, is one of so many steps, ...
 LAST_RATE = 0.2  # ... and its rate such a part of LEARNING_RATE
@@ -196,7 +198,7 @@ def train(
         progress(Progress(step=step, steps=plan.steps, loss=loss, ndcg=ndcg, seconds_left=left))
 
     for batch in islice(batches(*lessons.learned, context, seed), step, chosen):
-        loss = learner.learn(batch, step, learning_rate(step, chosen))
+        loss = learner.learn(batch, step, learning_rate(step, chosen), kept(step, chosen))
         step += 1
         if step % check_every == 0 or step == chosen:
             ndcg = learner.validate(lessons) if lessons.targets else None
@@ -207,7 +209,8 @@ def train(
     if step == chosen:
         learner.go_on_from_best()
     for batch in islice(batches(*lessons.whole, context, seed), step - chosen, last):
-        loss = learner.learn(batch, step, LAST_RATE * learning_rate(step - chosen, last))
+        rate = LAST_RATE * learning_rate(step - chosen, last)
+        loss = learner.learn(batch, step, rate, kept(step - chosen, last))
         step += 1
         done(loss)
 
@@ -231,9 +234,18 @@ def _tags(dataset: Dataset, lessons: Lessons, base: Base | None) -> list[list[in
 
 
 def learning_rate(step: int, steps: int) -> float:
-    """A short warm-up, then half a cosine down to zero."""
+    """A short warm-up, then half a cosine, but not down to zero: a wide average of weights that still move generalises better.
+
+    As in stochastic weight averaging (Izmailov et al., UAI 2018).
+    """
     warm_up = max(1, min(WARM_UP, steps // 10))
-    return LEARNING_RATE * min(1.0, (step + 1) / warm_up) * 0.5 * (1 + math.cos(math.pi * step / steps))
+    cosine = 0.5 * (1 + math.cos(math.pi * step / steps))
+    return LEARNING_RATE * min(1.0, (step + 1) / warm_up) * (LAST_SHARE + (1 - LAST_SHARE) * cosine)
+
+
+def kept(step: int, steps: int) -> float:
+    """What a step leaves of the average of the weights: less at first, or it would remember the start."""
+    return max(0.0, min(1 - SPANS / steps, (step + 1) / (step + 10)))
 
 
 def fitting_dropout(epochs: float) -> float:
@@ -246,10 +258,10 @@ def _affordable_steps(learner: Learner, lessons: Lessons, tags: list[list[int]],
     trial = copy.deepcopy(learner)
     tried = batches(*lessons.learned, plan.context, plan.seed)
     for batch in islice(tried, WARM_UP_TRIALS):
-        trial.learn(batch, 0, 0.0)
+        trial.learn(batch, 0, 0.0, 0.0)
     begun = time.process_time()
     for trials, batch in enumerate(tried, start=1):
-        trial.learn(batch, 0, 0.0)
+        trial.learn(batch, 0, 0.0, 0.0)
         taken = time.process_time() - begun
         if trials >= TRIALS and taken >= TRIED * seconds:
             break

@@ -12,6 +12,7 @@ import pytest
 pytest.importorskip("torch", reason="the extra train is not installed")
 
 from benchmarks.accuracy import features
+from benchmarks.accuracy.arguments import bundle_and_data
 from streamrec.core.errors import UserError
 from streamrec.evaluation.evaluate import _Question, _tallies, evaluate
 from streamrec.evaluation.online import Learning
@@ -153,7 +154,7 @@ def test_odd_data_is_evaluated_or_refused_in_words(folder: Path) -> None:
     single = written(folder / "single", [f"u{n % 9},only,{n},click" for n in range(90)], ["only,,"])
     with pytest.raises(UserError, match="nothing to learn"):
         trained(single, folder / "single-bundle", "leave-one-out")
-    with pytest.raises(UserError, match="nothing to ask"):
+    with pytest.raises(UserError, match=r"nothing to ask: .* before, \d+ targets already seen; give more"):
         evaluate(bundle, single, "time-split")
 
 
@@ -186,10 +187,11 @@ def test_baselines_know_what_the_bundle_knows(folder: Path) -> None:
 
 
 def test_each_part_of_a_scorer_is_weighed(frozen_bundle: Bundle, folder: Path) -> None:
-    bundle = trained(walk(folder / "weighed", list(range(ITEMS))), folder / "weighed-bundle", "leave-one-out", steps=3, refit=False)
-    whole = features.validation(bundle, folder / "weighed")
+    dataset = walk(folder / "weighed", list(range(ITEMS)))
+    bundle = trained(dataset, folder / "weighed-bundle", "leave-one-out", steps=3, refit=False)
+    whole = features.validation(bundle, dataset)
     alone = features.worth(whole, {"generator"})
     assert features.worth(whole, {"generator", "transitions"}) > alone + 0.2  # the network has learned for three steps only
     assert features.worth(whole, set(FEATURES)) > alone + 0.2
-    with pytest.raises(UserError, match="may know the answers"):
-        features.validation(frozen_bundle, folder / "turning")
+    with pytest.raises(UserError, match=r"data is .*; holdout is time-split, must be leave-one-out; tuned is False, must be True$"):
+        bundle_and_data(frozen_bundle.path, folder / "weighed", mode="top-k", tuned=True)

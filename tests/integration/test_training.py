@@ -3,6 +3,7 @@
 import json
 import multiprocessing
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -221,6 +222,30 @@ def test_a_killed_training_is_not_mixed_up_with_another(dataset: Dataset, tmp_pa
     (tmp_path / "b.partial" / "checkpoint.safetensors").write_bytes(b"half a file")
     with pytest.raises(UserError, match="not a checkpoint"):
         train(dataset, tmp_path / "b", steps=5, **SMALL)
+
+
+def test_people_are_told_where_a_stopped_training_stood(trained: Trained, tmp_path: Path) -> None:
+    odd(tmp_path, *(f"u{user},i{(user + place) % 40:02},{place},click" for place in range(10) for user in range(120)))
+    out = tmp_path / "b"
+    shutil.copytree(trained.bundle, out)
+    command = [sys.executable, "-m", "streamrec", "train", str(tmp_path), "--out", str(out), "--dim", "16"]
+    with subprocess.Popen([*command, "--steps", "1000"], stderr=subprocess.PIPE, text=True) as first:
+        assert first.stderr is not None
+        for line in first.stderr:
+            if line.startswith("step 264 of 1000"):  # where there is no terminal each validation is a line
+                first.send_signal(signal.SIGINT)
+                break
+        told = first.stderr.read()
+    assert (first.returncode, "; the same command goes on from the last checkpoint" in told) == (130, True), told
+    assert load_bundle(out).version == trained.manifest.version
+    again = subprocess.run([*command, "--minutes", "0.05"], capture_output=True, text=True, timeout=60, check=False)
+    assert again.returncode == 0, again.stderr
+    for said in (
+        "holds a bundle, which this one will replace when it is whole",
+        "taken up again after step 200 of 1000, as its first start planned, whatever --minutes says now",
+    ):
+        assert said in " ".join(again.stderr.split())
+    assert load_bundle(out).manifest.steps == 1000
 
 
 def test_minutes_are_made_into_steps_that_the_manifest_names(dataset: Dataset, tmp_path: Path) -> None:
