@@ -109,7 +109,7 @@ def train(
             if shown is None and at.step > 1:
                 planned = ", as its first start planned, whatever --minutes says now" if minutes else ""
                 people.print(f"taken up again after step {at.step - 1} of {at.steps}{planned}")
-            elif shown and at.ndcg != shown.ndcg and not people.is_terminal:  # a log file has no bar
+            elif not people.is_terminal and at.step % max(1, at.steps // 10) == 0:  # a log file has no bar
                 people.print(f"step {at.step} of {at.steps}, loss {at.loss:.3f}{ndcg}, {at.seconds_left:.0f} s left")
             shown = at
 
