@@ -31,7 +31,7 @@ def bundle_and_data(folder: Path, data: Path, **wanted: Any) -> tuple[Bundle, Da
     needed = {"data": dataset.sha256[:12], "holdout": "leave-one-out", **wanted}
     wrong = [f"{name} is {found[name]}, must be {value}" for name, value in needed.items() if found[name] != value]
     if wrong:
-        raise UserError(f"{bundle.path}: {'; '.join(wrong)}")
+        raise UserError(f"{bundle.path}: {'; '.join(wrong)}; train one as is said where no arguments are given")
     return bundle, dataset
 
 

@@ -1,6 +1,6 @@
 """What the dial of a tuned Next-K bundle is worth, beside Top-K re-ranked for diversity by MMR at equal NDCG.
 
-    python -m benchmarks.accuracy.diversity BUNDLE DATA     # trained with --mode next-k --holdout leave-one-out
+    python -m benchmarks.accuracy.diversity BUNDLE DATA     # trained with --mode next-k --holdout leave-one-out, and tuned
 
 All slates are of the leave-one-out test, by the generator alone, seen items excluded. MMR (maximal marginal relevance, Carbonell &
 Goldstein, SIGIR 1998) takes one after the other of Top-K's 50 best: λ × the log-probability, stretched to 0…1 over the 50, less

@@ -95,9 +95,8 @@ def train(
     from streamrec.training.train import Progress
     from streamrec.training.train import train as learn
 
-    minutes = DEFAULT_MINUTES if minutes is None and steps is None else minutes
     if (out / MANIFEST).is_file():
-        people.print(f"{out} holds a bundle, which this one will replace when it is whole")
+        people.print(f"{out} holds a bundle; the new one will replace it when it is whole")
     shown: Progress | None = None
     with progress_bar() as progress:
         bar = progress.add_task("training", total=None)
@@ -109,7 +108,7 @@ def train(
             if shown is None and at.step > 1:
                 planned = ", as its first start planned, whatever --minutes says now" if minutes else ""
                 people.print(f"taken up again after step {at.step - 1} of {at.steps}{planned}")
-            elif not people.is_terminal and at.step % max(1, at.steps // 10) == 0:  # a log file has no bar
+            elif not people.is_terminal and at.step * 10 // at.steps > (at.step - 1) * 10 // at.steps:  # a log file has no bar
                 people.print(f"step {at.step} of {at.steps}, loss {at.loss:.3f}{ndcg}, {at.seconds_left:.0f} s left")
             shown = at
 
@@ -117,7 +116,7 @@ def train(
             trained = learn(
                 dataset,
                 out,
-                minutes=minutes,
+                minutes=DEFAULT_MINUTES if minutes is None and steps is None else minutes,
                 steps=steps,
                 seed=seed,
                 holdout=holdout.value,
@@ -132,8 +131,8 @@ def train(
                 progress=show,
             )
         except KeyboardInterrupt:
-            where = f"step {shown.step} of {shown.steps}" if shown else "the first step"
-            people.print(f"stopped at {where}; the same command goes on from the last checkpoint")
+            where = f"at step {shown.step} of {shown.steps}" if shown else "before a step was done"
+            people.print(f"stopped {where}; the same command goes on from the last checkpoint, where there is one")
             raise typer.Exit(130) from None
     manifest = trained.manifest
     if minutes is not None and trained.cpu_minutes > minutes and not trained.resumed_at:

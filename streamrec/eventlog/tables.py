@@ -82,7 +82,7 @@ def _read_csv(path: Path, required: Sequence[str], optional: Sequence[str]) -> I
 
 def _places(path: Path, header: Sequence[str], required: Sequence[str], optional: Sequence[str]) -> dict[str, int]:
     if not header:
-        raise UserError(f"{path}: is empty; its first line must name {', '.join(required)}")
+        raise UserError(f"{path}: is empty, or its first line is; that must name {', '.join(required)}")
     for name in required:
         if name not in header:
             raise UserError(f"{path}, line 1: no column {name!r}; the header must name {', '.join(required)}")

@@ -62,8 +62,8 @@ class Learner:
             if isinstance(module, Dropout):
                 module.drop(share)
 
-    def learn(self, batch: Batch, step: int, rate: float, kept: float) -> float:
-        """One step, which leaves the share ``kept`` of the average so far; gives the batch's loss, of several members the mean."""
+    def learn(self, batch: Batch, step: int, rate: float, share_kept: float) -> float:
+        """One step, which leaves ``share_kept`` of the average so far; gives the batch's loss, of several members the mean."""
         # The dropout of each step has its own seed: a training that was taken up drops what an uninterrupted one drops.
         torch.manual_seed(int(np.random.SeedSequence([self._seed, step]).generate_state(1)[0]))
         loss = self.network.loss(torch.from_numpy(batch.items), torch.from_numpy(batch.targets), self._precision, self._softmax)
@@ -73,7 +73,7 @@ class Learner:
             torch.nn.utils.clip_grad_norm_(member.parameters(), CLIP)
         self._step(rate)
         with torch.no_grad():
-            torch._foreach_lerp_(list(self.averaged.parameters()), list(self.network.parameters()), 1 - kept)
+            torch._foreach_lerp_(list(self.averaged.parameters()), list(self.network.parameters()), 1 - share_kept)
         return loss.item() / len(self.network.members)
 
     def _step(self, rate: float) -> None:

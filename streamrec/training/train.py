@@ -36,8 +36,7 @@ from streamrec.training.tuning import common_tags, tune
 
 RECIPE = 4  # to be counted up whenever the same options give other bytes, so that no unfinished training goes on by another
 LEARNING_RATE = 1.5e-3
-LAST_SHARE = 0.3  # of the rate is left in the end: see learning_rate
-SPANS = 5  # the average is of the last fifth of the steps
+LEFT = 0.3  # of the rate, at the end of each stretch: see learning_rate
 WARM_UP = 100  # steps, or a tenth of all where these are fewer
 LAST = 8  # the last stretch, on the validation too, is one of so many steps, ...
 LAST_RATE = 0.2  # ... and its rate such a part of LEARNING_RATE
@@ -195,10 +194,10 @@ def train(
         if step % SAVE_EVERY == 0 or step in (chosen, plan.steps):
             checkpoint.save(partial, Checkpoint(plan, step, learner.tensors(), best_ndcg))
         left = (time.perf_counter() - clock) / (step - stood.step) * (plan.steps - step)
-        progress(Progress(step=step, steps=plan.steps, loss=loss, ndcg=ndcg, seconds_left=left))
+        progress(Progress(step=step, steps=plan.steps + plan.tune, loss=loss, ndcg=ndcg, seconds_left=left))
 
     for batch in islice(batches(*lessons.learned, context, seed), step, chosen):
-        loss = learner.learn(batch, step, learning_rate(step, chosen), kept(step, chosen))
+        loss = learner.learn(batch, step, learning_rate(step, chosen), share_kept(step))
         step += 1
         if step % check_every == 0 or step == chosen:
             ndcg = learner.validate(lessons) if lessons.targets else None
@@ -210,7 +209,7 @@ def train(
         learner.go_on_from_best()
     for batch in islice(batches(*lessons.whole, context, seed), step - chosen, last):
         rate = LAST_RATE * learning_rate(step - chosen, last)
-        loss = learner.learn(batch, step, rate, kept(step - chosen, last))
+        loss = learner.learn(batch, step, rate, share_kept(step - chosen))
         step += 1
         done(loss)
 
@@ -234,18 +233,20 @@ def _tags(dataset: Dataset, lessons: Lessons, base: Base | None) -> list[list[in
 
 
 def learning_rate(step: int, steps: int) -> float:
-    """A short warm-up, then half a cosine, but not down to zero: a wide average of weights that still move generalises better.
-
-    As in stochastic weight averaging (Izmailov et al., UAI 2018).
-    """
+    """A short warm-up, then half a cosine, but not down to zero: see share_kept."""
     warm_up = max(1, min(WARM_UP, steps // 10))
     cosine = 0.5 * (1 + math.cos(math.pi * step / steps))
-    return LEARNING_RATE * min(1.0, (step + 1) / warm_up) * (LAST_SHARE + (1 - LAST_SHARE) * cosine)
+    return LEARNING_RATE * min(1.0, (step + 1) / warm_up) * (LEFT + (1 - LEFT) * cosine)
 
 
-def kept(step: int, steps: int) -> float:
-    """What a step leaves of the average of the weights: less at first, or it would remember the start."""
-    return max(0.0, min(1 - SPANS / steps, (step + 1) / (step + 10)))
+def share_kept(step: int) -> float:
+    """What step ``step`` of a stretch leaves of the average of the weights.
+
+    Six sevenths of the average are of the last fifth of the steps so far, whatever their number (polynomial-decay averaging,
+    Shamir & Zhang, ICML 2013). While the rate is not zero the weights move around in a flat place, whose middle generalises
+    better than where a rate of zero would leave them (stochastic weight averaging, Izmailov et al., UAI 2018).
+    """
+    return (step + 1) / (step + 10)
 
 
 def fitting_dropout(epochs: float) -> float:

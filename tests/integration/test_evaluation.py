@@ -11,8 +11,7 @@ import pytest
 
 pytest.importorskip("torch", reason="the extra train is not installed")
 
-from benchmarks.accuracy import features
-from benchmarks.accuracy.arguments import bundle_and_data
+from benchmarks.accuracy import diversity, features
 from streamrec.core.errors import UserError
 from streamrec.evaluation.evaluate import _Question, _tallies, evaluate
 from streamrec.evaluation.online import Learning
@@ -193,5 +192,6 @@ def test_each_part_of_a_scorer_is_weighed(frozen_bundle: Bundle, folder: Path) -
     alone = features.worth(whole, {"generator"})
     assert features.worth(whole, {"generator", "transitions"}) > alone + 0.2  # the network has learned for three steps only
     assert features.worth(whole, set(FEATURES)) > alone + 0.2
-    with pytest.raises(UserError, match=r"data is .*; holdout is time-split, must be leave-one-out; tuned is False, must be True$"):
-        bundle_and_data(frozen_bundle.path, folder / "weighed", mode="top-k", tuned=True)
+    for main, wrong in ((features.main, "refit is True, must be False"), (diversity.main, "tuned is False, must be True")):
+        with pytest.raises(UserError, match=f"data is .*; holdout is time-split, must be leave-one-out; .*{wrong}; train one"):
+            main(frozen_bundle.path, folder / "weighed")

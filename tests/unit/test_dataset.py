@@ -144,8 +144,9 @@ def test_broken_files_are_named(tmp_path: Path) -> None:
     assert f"{events}, line 3: not UTF-8" in fault(folder)
     events.write_text(f"{HEADER}\n")
     assert "no events" in fault(folder)
-    events.write_text("")
-    assert f"{events}: is empty; its first line must name user_id" in fault(folder)
+    for empty in ("", f"\n{HEADER}\nu,a,1,click\n"):
+        events.write_text(empty)
+        assert f"{events}: is empty, or its first line is; that must name user_id" in fault(folder)
     events.write_text("user_id,item_id,timestamp\nu,a,1\n")
     assert f"{events}, line 1: no column 'event_type'" in fault(folder)
     events.write_text(f'{HEADER}\nu,"a,1,click\n')
