@@ -103,14 +103,14 @@ def train(
 
         def show(at: Progress) -> None:
             nonlocal shown
+            first, shown = shown is None, at
             ndcg = f", validation NDCG@10 {at.ndcg:.4f}" if at.ndcg is not None else ""
             progress.update(bar, completed=at.step, total=at.steps, description=f"loss {at.loss:.3f}{ndcg}")
-            if shown is None and at.step > 1:
+            if first and at.step > 1:
                 planned = ", as its first start planned, whatever --minutes says now" if minutes else ""
                 people.print(f"taken up again after step {at.step - 1} of {at.steps}{planned}")
             elif not people.is_terminal and at.step * 10 // at.steps > (at.step - 1) * 10 // at.steps:  # a log file has no bar
                 people.print(f"step {at.step} of {at.steps}, loss {at.loss:.3f}{ndcg}, {at.seconds_left:.0f} s left")
-            shown = at
 
         try:
             trained = learn(
