@@ -32,18 +32,12 @@ from streamrec.training.finish import refuse_foreign, write_bundle
 from streamrec.training.learner import Learner, fastest_precision
 from streamrec.training.lessons import Lessons, make_lessons
 from streamrec.training.sampled import LARGE
+from streamrec.training.schedule import LEARNING_RATE, LEAST_DROPOUT, fitting_dropout, learning_rate, share_kept
 from streamrec.training.tuning import common_tags, tune
 
 RECIPE = 4  # to be counted up whenever the same options give other bytes, so that no unfinished training goes on by another
-LEARNING_RATE = 1.5e-3
-LEFT = 0.3  # of the rate, at the end of each stretch: see learning_rate
-WARM_UP = 100  # steps, or a tenth of all where these are fewer
 LAST = 8  # the last stretch, on the validation too, is one of so many steps, ...
 LAST_RATE = 0.2  # ... and its rate such a part of LEARNING_RATE
-LEAST_DROPOUT = 0.1  # in FEW_EPOCHS or fewer, ...
-FEW_EPOCHS = 8
-DROPOUT_GAIN = 0.007  # ... so much more for each further epoch, ...
-MOST_DROPOUT = 0.2  # ... until there is so much
 CHECKS = 10  # validations in a training; the best of the averaged weights is kept
 SAVE_EVERY = 100  # steps
 WARM_UP_TRIALS = 3  # are slower: memory is asked for
@@ -230,28 +224,6 @@ def train(
 def _tags(dataset: Dataset, lessons: Lessons, base: Base | None) -> list[list[int]]:
     items = {**base.bundle.items, **dataset.items} if base else dataset.items
     return common_tags([items[item_id].tags for item_id in lessons.vocabulary.item_ids])
-
-
-def learning_rate(step: int, steps: int) -> float:
-    """A short warm-up, then half a cosine, but not down to zero: see share_kept."""
-    warm_up = max(1, min(WARM_UP, steps // 10))
-    cosine = 0.5 * (1 + math.cos(math.pi * step / steps))
-    return LEARNING_RATE * min(1.0, (step + 1) / warm_up) * (LEFT + (1 - LEFT) * cosine)
-
-
-def share_kept(step: int) -> float:
-    """What step ``step`` of a stretch leaves of the average of the weights.
-
-    Six sevenths of the average are of the last fifth of the steps so far, whatever their number (polynomial-decay averaging,
-    Shamir & Zhang, ICML 2013). While the rate is not zero the weights move around in a flat place, whose middle generalises
-    better than where a rate of zero would leave them (stochastic weight averaging, Izmailov et al., UAI 2018).
-    """
-    return (step + 1) / (step + 10)
-
-
-def fitting_dropout(epochs: float) -> float:
-    """What is met more often is more easily learned by heart: a tenth up to eight epochs, a fifth from 22 on, evenly between."""
-    return round(min(MOST_DROPOUT, LEAST_DROPOUT + DROPOUT_GAIN * max(0.0, epochs - FEW_EPOCHS)), 3)
 
 
 def _affordable_steps(learner: Learner, lessons: Lessons, tags: list[list[int]], plan: Plan, seconds: float, started: float) -> int:

@@ -36,8 +36,9 @@ from streamrec.training.kernels import Dropout, FullSoftmax  # noqa: E402
 from streamrec.training.lessons import make_lessons  # noqa: E402
 from streamrec.training.network import Ensemble, Model, Network, had_so_far  # noqa: E402
 from streamrec.training.sampled import sampled_softmax  # noqa: E402
+from streamrec.training.schedule import LEARNING_RATE, LEFT, fitting_dropout, learning_rate, share_kept  # noqa: E402
 from streamrec.training.start import repeat_offset  # noqa: E402
-from streamrec.training.train import LEARNING_RATE, LEFT, Progress, Trained, fitting_dropout, learning_rate, share_kept, train  # noqa: E402
+from streamrec.training.train import Progress, Trained, train  # noqa: E402
 from tests.make import session  # noqa: E402
 
 STEPS = 120  # more than train.SAVE_EVERY: a killed training has something to go on from
