@@ -47,14 +47,13 @@ class Checkpoint(msgspec.Struct, frozen=True):
     plan: Plan
     step: int
     tensors: dict[str, Tensor]
-    best_ndcg: float
 
 
 def save(folder: Path, checkpoint: Checkpoint) -> None:
     """Replaces the checkpoint in ``folder``."""
     folder.mkdir(parents=True, exist_ok=True)
     unfinished = folder / f".{FILE}.unfinished"
-    state = msgspec.json.encode({"plan": checkpoint.plan, "step": checkpoint.step, "best_ndcg": checkpoint.best_ndcg})
+    state = msgspec.json.encode({"plan": checkpoint.plan, "step": checkpoint.step})
     save_file(checkpoint.tensors, unfinished, metadata={"state": state.decode()})
     with unfinished.open("rb") as file:
         os.fsync(file.fileno())
@@ -73,10 +72,9 @@ def load(folder: Path) -> Checkpoint | None:
     except (OSError, SafetensorError, msgspec.MsgspecError, KeyError, TypeError) as error:
         reason = " ".join(str(error).split())[:200]
         raise UserError(f"{path}: not a checkpoint of this version ({reason}); delete {folder} to start afresh") from None
-    return Checkpoint(state.plan, state.step, tensors, state.best_ndcg)
+    return Checkpoint(state.plan, state.step, tensors)
 
 
 class _State(msgspec.Struct):
     plan: Plan
     step: int
-    best_ndcg: float

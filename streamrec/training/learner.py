@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from streamrec.serving.counting import recent_popularity
@@ -33,7 +34,10 @@ def fastest_precision() -> Precision:
 
 
 class Learner:
-    """Learns batch by batch. The same plan and lessons start and go on the same way."""
+    """Learns batch by batch. The same plan and lessons start and go on the same way.
+
+    ``averaged`` is the running average of the weights, ``best`` the one that the validations have chosen.
+    """
 
     def __init__(self, lessons: Lessons, plan: Plan, base: Base | None = None) -> None:
         torch.manual_seed(plan.seed)
@@ -54,6 +58,7 @@ class Learner:
         )
         self.averaged = copy.deepcopy(self.network).eval().requires_grad_(False)
         self.best = copy.deepcopy(self.averaged)
+        self._highest = np.empty(0)  # what each target earned in the best validation
         self._seed = plan.seed
 
     def drop(self, share: float) -> None:
@@ -97,13 +102,21 @@ class Learner:
         self.network.load_state_dict(self.best.state_dict())
         self.averaged.load_state_dict(self.best.state_dict())
 
-    def keep_average(self) -> None:
-        """The average of now is the best so far."""
-        self.best.load_state_dict(self.averaged.state_dict())
+    def choose(self, lessons: Lessons) -> float | None:
+        """NDCG@10 of the average, which is chosen unless it `is_worse` than the best one was; without targets None, and chosen."""
+        earned = self.validate(lessons)
+        if not is_worse(earned, self._highest):
+            self.best.load_state_dict(self.averaged.state_dict())
+        if not len(earned):
+            return None
+        ndcg = float(earned.mean())
+        if not len(self._highest) or ndcg > self._highest.mean():
+            self._highest = earned
+        return ndcg
 
     @torch.no_grad()
-    def validate(self, lessons: Lessons) -> float:
-        """NDCG@10 of the average; what the user has had is left out, ties count against it."""
+    def validate(self, lessons: Lessons) -> NDArray[np.float64]:
+        """What the average earns, NDCG@10 target by target; what the user has had is left out, ties count against it."""
         gains = []
         for first in range(0, min(len(lessons.targets), self.averaged.checked), CHECKED_AT_ONCE):
             histories = lessons.histories[first : first + CHECKED_AT_ONCE]
@@ -116,14 +129,14 @@ class Learner:
                 log_probs[seen] = -np.inf
                 rank = (log_probs >= log_probs[target]).sum() if target >= 0 else math.inf
                 gains.append(1 / math.log2(rank + 1) if rank <= 10 else 0.0)
-        return float(np.mean(gains))
+        return np.array(gains, np.float64)
 
     def tensors(self) -> dict[str, Tensor]:
         """Everything that goes into a checkpoint."""
         found = {f"{kind}/{name}": tensor for kind, of in self._networks() for name, tensor in of.state_dict().items()}
         for number, state in self._optimizer.state_dict()["state"].items():
             found |= {f"optimizer/{number}/{name}": tensor for name, tensor in state.items()}
-        return found
+        return found | {"highest": torch.from_numpy(self._highest)}
 
     def restore(self, tensors: dict[str, Tensor]) -> None:
         """Takes up what `tensors` gave."""
@@ -135,6 +148,19 @@ class Learner:
                 _, number, name = path.split("/")
                 state.setdefault(int(number), {})[name] = tensor
         self._optimizer.load_state_dict(self._optimizer.state_dict() | {"state": state})
+        self._highest = tensors["highest"].numpy()
 
     def _networks(self) -> tuple[tuple[str, Model], ...]:
         return ("network", self.network), ("averaged", self.averaged), ("best", self.best)
+
+
+def is_worse(earned: NDArray[np.float64], highest: NDArray[np.float64]) -> bool:
+    """Whether what targets earn is less than the ``highest`` so far by more than one standard error of the difference.
+
+    Within that it is chance which of them is higher (the one-standard-error rule of Breiman et al., Classification and
+    Regression Trees, 1984). The same targets in the same order; of a single one, or none, nothing is known, and it is not worse.
+    """
+    if min(len(earned), len(highest)) < 2:
+        return False
+    lost = highest - earned
+    return bool(lost.mean() > lost.std(ddof=1) / math.sqrt(len(lost)))

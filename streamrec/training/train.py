@@ -35,10 +35,10 @@ from streamrec.training.sampled import LARGE
 from streamrec.training.schedule import LEARNING_RATE, LEAST_DROPOUT, fitting_dropout, learning_rate, share_kept
 from streamrec.training.tuning import common_tags, tune
 
-RECIPE = 4  # to be counted up whenever the same options give other bytes, so that no unfinished training goes on by another
+RECIPE = 5  # to be counted up whenever the same options give other bytes, so that no unfinished training goes on by another
 LAST = 8  # the last stretch, on the validation too, is one of so many steps, ...
 LAST_RATE = 0.2  # ... and its rate such a part of LEARNING_RATE
-CHECKS = 10  # validations in a training; the best of the averaged weights is kept
+CHECKS = 10  # validations in a training: the last average that is no worse than the best one is kept
 SAVE_EVERY = 100  # steps
 WARM_UP_TRIALS = 3  # are slower: memory is asked for
 TRIALS = 12  # at least, that tell how many steps the minutes are good for, ...
@@ -176,9 +176,9 @@ def train(
         _refuse_another(partial, stood.plan, plan)
         learner.restore(stood.tensors)
     else:
-        stood = Checkpoint(plan, 0, learner.tensors(), best_ndcg=-1.0)
+        stood = Checkpoint(plan, 0, learner.tensors())
         checkpoint.save(partial, stood)
-    step, best_ndcg = stood.step, stood.best_ndcg
+    step = stood.step
     last = plan.steps // LAST if plan.refit and len(parts.validation) else 0
     chosen = plan.steps - last  # the step by which the validation has chosen
     check_every = math.ceil(chosen / CHECKS)
@@ -186,7 +186,7 @@ def train(
 
     def done(loss: float) -> None:
         if step % SAVE_EVERY == 0 or step in (chosen, plan.steps):
-            checkpoint.save(partial, Checkpoint(plan, step, learner.tensors(), best_ndcg))
+            checkpoint.save(partial, Checkpoint(plan, step, learner.tensors()))
         left = (time.perf_counter() - clock) / (step - stood.step) * (plan.steps - step)
         progress(Progress(step=step, steps=plan.steps + plan.tune, loss=loss, ndcg=ndcg, seconds_left=left))
 
@@ -194,10 +194,7 @@ def train(
         loss = learner.learn(batch, step, learning_rate(step, chosen), share_kept(step))
         step += 1
         if step % check_every == 0 or step == chosen:
-            ndcg = learner.validate(lessons) if lessons.targets else None
-            if ndcg is None or ndcg >= best_ndcg:
-                learner.keep_average()
-                best_ndcg = best_ndcg if ndcg is None else ndcg
+            ndcg = learner.choose(lessons)
         done(loss)
     if step == chosen:
         learner.go_on_from_best()
@@ -240,8 +237,7 @@ def _affordable_steps(learner: Learner, lessons: Lessons, tags: list[list[int]],
             break
     each = taken / trials
     begun = time.process_time()
-    if lessons.targets:
-        trial.validate(lessons)
+    trial.validate(lessons)
     check = time.process_time() - begun
     begun = time.process_time()
     if plan.tune:

@@ -33,7 +33,8 @@ from streamrec.training import sampled  # noqa: E402
 from streamrec.training import train as train_module  # noqa: E402
 from streamrec.training.export import to_onnx  # noqa: E402
 from streamrec.training.kernels import Dropout, FullSoftmax  # noqa: E402
-from streamrec.training.lessons import make_lessons  # noqa: E402
+from streamrec.training.learner import Learner, is_worse  # noqa: E402
+from streamrec.training.lessons import Lessons, make_lessons  # noqa: E402
 from streamrec.training.network import Ensemble, Model, Network, had_so_far  # noqa: E402
 from streamrec.training.sampled import sampled_softmax  # noqa: E402
 from streamrec.training.schedule import LEARNING_RATE, LEFT, fitting_dropout, learning_rate, share_kept  # noqa: E402
@@ -107,6 +108,34 @@ def test_the_average_is_of_the_last_fifth_mostly_and_the_rate_does_not_fall_to_z
     rates = np.array([learning_rate(step, steps) for step in range(steps)]) / LEARNING_RATE
     assert rates.max() > 0.98
     assert rates[-1] == pytest.approx(LEFT, abs=0.01)
+
+
+def test_what_chance_does_is_not_worse() -> None:
+    highest = np.linspace(0, 1, 1000)
+    by_chance = np.tile([-0.1, 0.1], 500)  # a standard error of .0032
+    assert not is_worse(highest + by_chance - 0.003, highest)
+    assert is_worse(highest + by_chance - 0.0034, highest)
+    assert not is_worse(highest, highest)
+    for few in (highest[:0], highest[:1]):
+        assert not is_worse(few - 1, few)
+
+
+@pytest.mark.parametrize(("lost", "chosen"), [([0.4, 0.6], 5), ([-0.1, 0.101], 9)], ids=["it forgets", "by chance"])
+def test_the_last_average_that_is_no_worse_than_the_best_is_chosen(
+    dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lost: list[float], chosen: int
+) -> None:
+    checked: list[torch.Tensor] = []
+
+    def earned(self: Learner, lessons: Lessons) -> np.ndarray:
+        """Less by what is ``lost`` after six of the ten checks."""
+        checked.append(self.averaged.embeddings.clone())
+        return np.full(60, 0.5) - np.tile(lost, 30) * (len(checked) > 6)
+
+    monkeypatch.setattr(Learner, "validate", earned)
+    made = train(dataset, tmp_path / "b", steps=50, refit=False, holdout="leave-one-out", **SMALL)
+    assert len(checked) == 10
+    served = load_file(made.bundle / "weights.safetensors")["gpt2.wte.weight"]
+    assert [place for place, each in enumerate(checked) if torch.equal(each, served)] == [chosen]
 
 
 @pytest.fixture(scope="module")
