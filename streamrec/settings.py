@@ -37,7 +37,7 @@ class Settings(BaseSettings):
     candidates: int = Field(100, ge=1, le=1000, description="items judged for each recommendation")
     repeats: Literal["never", "next-session"] = Field("never", description="when an item that the user had may come again")
     diversity: float = Field(0.5, ge=0, le=1, description="of slates, where the bundle is tuned Next-K; 0: accuracy alone")
-    max_history: int = Field(50, ge=1, le=100, description="interactions kept for each user")
+    max_history: int = Field(100, ge=1, le=100, description="interactions kept for each user")
     session_gap_seconds: float = Field(1800, gt=0, description="a longer pause starts a new session")
     allowed_lateness_seconds: float = Field(1800, ge=0, description="events further out of order are counted and left out")
 

@@ -42,7 +42,7 @@ class Position(NamedTuple):
 class SessionRules(Struct, frozen=True, kw_only=True):
     """What counts as one session. Times in milliseconds."""
 
-    max_history: int = 50
+    max_history: int = 100  # what a session record may hold: topics/schemas/session
     gap_ms: int = 30 * 60_000
     lateness_ms: int = 30 * 60_000
     skew_ms: int = 5 * 60_000

@@ -18,7 +18,7 @@ from streamrec.serving.topk import best
 from streamrec.serving.vocabulary import Vocabulary
 
 SOURCE = "gptrec"
-STRIDE = 10  # padded lengths are multiples of it; a full session of 50 needs no padding
+STRIDE = 10  # padded lengths are multiples of it; a full session of 100 needs no padding
 MOST_AT_ONCE = 64  # histories in one run of the model: what it needs in memory stays small
 
 

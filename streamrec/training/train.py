@@ -44,7 +44,7 @@ WARM_UP_TRIALS = 3  # are slower: memory is asked for
 TRIALS = 12  # at least, that tell how many steps the minutes are good for, ...
 TRIED = 0.02  # ... and such a part of the minutes: batches of different lengths take different times
 TUNING_TRIALS = 3
-MARGIN = 0.95  # of the minutes are planned
+MARGIN = 0.98  # of the minutes are planned
 
 
 class Progress(Struct, frozen=True, kw_only=True):
@@ -99,8 +99,8 @@ def train(
     The same data, steps, seed, threads and kind of processor give the same bytes, interrupted or not.
 
     Args:
-        context: the most items that the network sees. A session holds 50, and 50 are served; learning from rows of 200 is still
-            better, because the items at the start of a row have little before them.
+        context: the most items that the network sees. A session holds 100, and 100 are served; learning from rows of 200 is
+            still better, because the items at the start of a row have little before them.
         dropout: where None, `fitting_dropout`.
         members: networks that learn side by side and share the minutes, whose answers are averaged: as many times slower to
             train and to ask. Only in mode top-k.

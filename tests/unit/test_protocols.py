@@ -83,10 +83,11 @@ def test_without_a_holdout_nothing_is_a_test_and_the_newest_are_kept_for_validat
 
 
 def test_without_a_holdout_what_a_session_has_forgotten_may_be_asked_again() -> None:
-    log = dataset("anna a 0", *[f"anna i{n:02} 1" for n in range(KEPT - 1)], "anna a 2", "anna z 3", "anna i00 4")
+    others = [f"bert {item} 5" for item in "bcd"]  # of the newest 5 % too
+    log = dataset("anna a 0", *[f"anna i{n:02} 1" for n in range(KEPT - 1)], "anna a 2", "anna z 3", "anna i00 4", *others)
     parts = split(log, "none")
-    assert named(parts, log, parts.validation) == ["anna i00", "anna z"]  # "a" came 50 interactions before: just remembered
-    assert len(parts.had(parts.validation[-1])) == KEPT
+    assert named(parts, log, parts.validation)[:2] == ["anna i00", "anna z"]  # "a" came KEPT interactions before: just remembered
+    assert len(parts.had(parts.validation[1])) == KEPT
 
 
 def test_popularity_is_counted_in_the_order_of_time_across_users() -> None:
