@@ -3,7 +3,7 @@
     python -m benchmarks.accuracy.features BUNDLE DATA      # trained with --mode top-k --holdout leave-one-out --no-refit
 
 NDCG@10 on the *validation* targets, each user's last interaction but one, which neither weights nor counts have learned; each half
-of them is ordered by weights that the other half gives. (A training chooses its best step on a sample of the same targets.)
+of them is ordered by weights that the other half gives. (A training chooses its step on a sample of the same targets.)
 """
 
 from pathlib import Path

@@ -54,9 +54,9 @@ VALIDATION = {
     "time-split": "the newest 5 % before the test",
     "none": "the newest 5 %",
 }
-LEARNED = "; it chose the best step and the scorer's weights, and was learned and counted after that"
+LEARNED = "; it chose the step and the scorer's weights, and was learned and counted after that"
 NOTHING = "nothing: there is too little to keep any back"
-NOT_LEARNED = "; it chose the best step and the scorer's weights, and was neither learned nor counted"
+NOT_LEARNED = "; it chose the step and the scorer's weights, and was neither learned nor counted"
 
 
 def write_bundle(
