@@ -14,7 +14,6 @@ Holdout = Literal["none", "leave-one-out", "time-split"]
 KEPT = SessionRules().max_history  # interactions that a session remembers
 TIME_SPLIT = 0.8  # of the interactions come before the test
 VALIDATION = 0.05  # of what training may see, the newest part
-VALIDATED = 2000  # users, at most, of leave-one-out; the others' last but one is learned from the start
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,8 +59,8 @@ class Split:
 def split(dataset: Dataset, holdout: Holdout) -> Split:
     """Parts the log as ``holdout`` asks.
 
-    - ``leave-one-out``: each user's last interaction is the test, the one before it the validation; of more than `VALIDATED`
-      users that of so many, drawn by a fixed seed. Users with fewer than three are only learned from, and counted.
+    - ``leave-one-out``: each user's last interaction is the test, the one before it the validation. Users with fewer than
+      three are only learned from, and counted.
     - ``time-split``: everything from the time of the 80 % interaction on is the test; the newest 5 % before it the validation.
     - ``none``: the newest 5 % are the validation, asked as things are served: what a session no longer remembers may come again.
 
@@ -81,7 +80,7 @@ def split(dataset: Dataset, holdout: Holdout) -> Split:
     skipped = {}
     if holdout == "leave-one-out":
         asked = (end - start) >= 3
-        test, validation = asked & (position == end - 1), _some(asked & (position == end - 2), VALIDATED)
+        test, validation = asked & (position == end - 1), asked & (position == end - 2)
         counted = ~test
         learned = counted & ~validation
         skipped["users_with_fewer_than_3_events"] = int((sizes < 3).sum())
@@ -109,14 +108,6 @@ def split(dataset: Dataset, holdout: Holdout) -> Split:
         memory=memory,
         skipped=skipped,
     )
-
-
-def _some(places: NDArray[np.bool_], most: int) -> NDArray[np.bool_]:
-    """So many of the places, at most."""
-    drawn = np.random.default_rng(0).permutation(np.flatnonzero(places))[:most]
-    chosen = np.zeros_like(places)
-    chosen[drawn] = True
-    return chosen
 
 
 def _time_of(part: float, occurred_at: NDArray[np.int64]) -> np.int64:

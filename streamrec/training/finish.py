@@ -11,7 +11,7 @@ from safetensors.torch import save
 
 import streamrec
 from streamrec.core.errors import UserError
-from streamrec.evaluation.protocols import VALIDATED, Split
+from streamrec.evaluation.protocols import Split
 from streamrec.evaluation.slates import slates
 from streamrec.eventlog.dataset import LATEST_MS, Dataset
 from streamrec.serving.bundle import (
@@ -50,7 +50,7 @@ from streamrec.training.tuning import SlateWriter
 
 LIBRARIES = ("numpy", "onnx", "onnxruntime", "safetensors", "torch", "transformers")
 VALIDATION = {
-    "leave-one-out": f"each user's last interaction but one, of {VALIDATED:,} users at most",
+    "leave-one-out": "each user's last interaction but one",
     "time-split": "the newest 5 % before the test",
     "none": "the newest 5 %",
 }

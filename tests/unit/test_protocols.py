@@ -6,7 +6,6 @@ import pytest
 
 from streamrec.core.errors import UserError
 from streamrec.core.types import Item
-from streamrec.evaluation import protocols
 from streamrec.evaluation.protocols import KEPT, Split, split
 from streamrec.eventlog.dataset import EVENT_TYPES, Dataset
 
@@ -43,21 +42,6 @@ def test_leave_one_out_asks_for_the_last_and_keeps_the_one_before_from_training(
     assert parts.skipped == {"users_with_fewer_than_3_events": 1, "targets_already_seen": 0}
     anna = next(place for place in parts.test if log.user_ids[parts.users[place]] == "anna")
     assert [log.item_ids[item] for item in parts.history(anna)] == ["a", "b", "c"]  # the last but one belongs to the input
-
-
-def test_of_many_users_only_some_are_validated_and_what_the_others_did_last_but_one_is_learned(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(protocols, "VALIDATED", 20)
-    log = dataset(*[f"u{user:02} {item} {time}" for user in range(50) for time, item in enumerate("abc")])
-    parts = split(log, "leave-one-out")
-    assert named(parts, log, parts.test) == [f"u{user:02} c" for user in range(50)]
-    validated = named(parts, log, parts.validation)
-    assert (len(validated), len(set(validated)), {name[-1] for name in validated}) == (20, 20, {"b"})
-    assert {name[-1] for name in named(parts, log, parts.counted)} == {"a", "b"}
-    assert sorted([*named(parts, log, parts.learned), *validated]) == named(parts, log, parts.counted)
-    again = split(log, "leave-one-out")
-    assert named(again, log, again.validation) == validated
 
 
 def test_of_equal_times_the_later_row_is_the_last() -> None:
