@@ -98,9 +98,11 @@ class Learner:
                     parameter.copy_(old.lerp(parameter, GENTLE))
 
     def go_on_from_best(self) -> None:
-        """The last stretch begins where the best average was; what comes is in `averaged`, `best` stays what was chosen."""
-        self.network.load_state_dict(self.best.state_dict())
-        self.averaged.load_state_dict(self.best.state_dict())
+        """When all is chosen: where it was not the newest average, what comes begins there. ``best`` stays what it is."""
+        pairs = zip(self.best.parameters(), self.averaged.parameters(), strict=True)
+        if not all(torch.equal(best, newest) for best, newest in pairs):
+            self.network.load_state_dict(self.best.state_dict())
+            self.averaged.load_state_dict(self.best.state_dict())
 
     def choose(self, lessons: Lessons) -> float | None:
         """NDCG@10 of the average, which is chosen unless it `is_worse` than the best one was; without targets None, and chosen."""

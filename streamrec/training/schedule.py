@@ -3,7 +3,7 @@
 import math
 
 LEARNING_RATE = 1.5e-3
-LEFT = 0.3  # of the rate, at the end of each stretch: see learning_rate
+LEFT = 0.3  # of the rate, at the end: see learning_rate
 WARM_UP = 100  # steps, or a tenth of all where these are fewer
 LEAST_DROPOUT = 0.1  # in FEW_EPOCHS or fewer, ...
 FEW_EPOCHS = 8
@@ -19,7 +19,7 @@ def learning_rate(step: int, steps: int) -> float:
 
 
 def share_kept(step: int) -> float:
-    """What step ``step`` of a stretch leaves of the average of the weights.
+    """What step ``step`` leaves of the average of the weights.
 
     Six sevenths of the average are of the last fifth of the steps so far, whatever their number (polynomial-decay averaging,
     Shamir & Zhang, ICML 2013). While the rate is not zero the weights move around in a flat place, whose middle generalises

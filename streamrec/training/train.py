@@ -36,8 +36,7 @@ from streamrec.training.schedule import LEARNING_RATE, LEAST_DROPOUT, fitting_dr
 from streamrec.training.tuning import common_tags, tune
 
 RECIPE = 5  # to be counted up whenever the same options give other bytes, so that no unfinished training goes on by another
-LAST = 8  # the last stretch, on the validation too, is one of so many steps, ...
-LAST_RATE = 0.2  # ... and its rate such a part of LEARNING_RATE
+LAST = 8  # one of so many steps, the last ones, learn from the validation too
 CHECKS = 10  # validations in a training: the last average that is no worse than the best one is kept
 SAVE_EVERY = 100  # steps
 WARM_UP_TRIALS = 3  # are slower: memory is asked for
@@ -191,7 +190,7 @@ def train(
         progress(Progress(step=step, steps=plan.steps + plan.tune, loss=loss, ndcg=ndcg, seconds_left=left))
 
     for batch in islice(batches(*lessons.learned, context, seed), step, chosen):
-        loss = learner.learn(batch, step, learning_rate(step, chosen), share_kept(step))
+        loss = learner.learn(batch, step, learning_rate(step, plan.steps), share_kept(step))
         step += 1
         if step % check_every == 0 or step == chosen:
             ndcg = learner.choose(lessons)
@@ -199,8 +198,7 @@ def train(
     if step == chosen:
         learner.go_on_from_best()
     for batch in islice(batches(*lessons.whole, context, seed), step - chosen, last):
-        rate = LAST_RATE * learning_rate(step - chosen, last)
-        loss = learner.learn(batch, step, rate, share_kept(step - chosen))
+        loss = learner.learn(batch, step, learning_rate(step, plan.steps), share_kept(step))
         step += 1
         done(loss)
 

@@ -206,18 +206,19 @@ def test_what_was_kept_back_is_learned_when_it_has_chosen(tmp_path: Path, monkey
     steps = [*range(8), 27, 28]
     lines = [f"u{user},i{(user + step) % 40:02},{place},click" for place, step in enumerate(steps) for user in range(120)]
     data = odd(tmp_path, *lines)
-    monkeypatch.setattr(train_module, "LAST_RATE", 5.0)  # fifteen steps at a real rate would hardly show
+    monkeypatch.setattr(train_module, "LAST", 2)  # of so few steps an eighth would hardly show
     made, early = (
-        load_bundle(train(data, tmp_path / name, steps=steps, refit=refit, holdout="leave-one-out", **SMALL).bundle)
-        for name, steps, refit in (("a", STEPS, True), ("b", STEPS - STEPS // 8, False))
+        load_bundle(train(data, tmp_path / name, steps=STEPS, refit=refit, holdout="leave-one-out", **SMALL).bundle)
+        for name, refit in (("a", True), ("b", False))
     )
-    assert (made.manifest.metrics, made.scorer_weights) == (early.manifest.metrics, early.scorer_weights)
+    for each in (made, early):
+        assert each.manifest.metrics["generator_ndcg@10"] < 0.1  # by the network that had not seen the leap
 
     def chances(of: Bundle) -> np.ndarray:
         answers = of.generator().log_probs([[(user + step) % 40 for step in range(8)] for user in range(40)])
         return np.array([answer[(user + 27) % 40] for user, answer in enumerate(answers)])
 
-    assert (chances(made) - chances(early)).mean() > 0
+    assert (chances(made) - chances(early)).min() > 0
     assert made.interactions.sum() - early.interactions.sum() == 120
     for each in (made, early):
         assert each.manifest.data.interactions == each.interactions.sum()
