@@ -218,7 +218,7 @@ def test_what_was_kept_back_is_learned_when_it_has_chosen(tmp_path: Path, monkey
         answers = of.generator().log_probs([[(user + step) % 40 for step in range(8)] for user in range(40)])
         return np.array([answer[(user + 27) % 40] for user, answer in enumerate(answers)])
 
-    assert (chances(made) - chances(early)).min() > 0
+    assert (chances(made) - chances(early)).mean() > 0.1
     assert made.interactions.sum() - early.interactions.sum() == 120
     for each in (made, early):
         assert each.manifest.data.interactions == each.interactions.sum()
