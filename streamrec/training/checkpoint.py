@@ -37,7 +37,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     mode: Mode
     values: int  # of a sub-token, in mode svd
     tune: int  # steps after the others, in mode next-k
-    refit: bool  # a last stretch of the steps learns the validation too
+    refit: bool  # the last eighth of the steps learns the validation too
     steps: int
 
 

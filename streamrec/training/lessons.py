@@ -32,7 +32,7 @@ class Lessons:
     vocabulary: Vocabulary
     to_vocabulary: NDArray[np.int64]
     learned: Rows
-    whole: Rows  # and the validation: for the last stretch, when that has chosen
+    whole: Rows  # and the validation: for the last steps, when that has chosen
     targets: list[int]  # -1 where the vocabulary does not have it
     histories: list[NDArray[np.int64]]
     seen: list[NDArray[np.int64]]
