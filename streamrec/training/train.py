@@ -106,8 +106,8 @@ def train(
         minutes: CPU minutes of the process, from load to export: they are made into steps by a short trial.
         steps: instead of minutes.
         sampled: whether the softmax is over a sample of the items; where None, it is if there are more than `LARGE`.
-        refit: whether a last eighth of the steps learns the validation too, and it is counted. It has chosen by then: the best
-            step, the scorer's weights and the metrics are of a network that had not seen it.
+        refit: whether the last eighth of the steps learns the validation too, and it is counted. It has chosen by then: the
+            scorer's weights and the metrics are of a network that had not seen it.
         mode: what the model is to be asked; see training.modes.
         values: of a sub-token, in mode svd: four times as many embeddings stand for all items.
         tuning: steps that teach the network to write slates, in mode next-k; 0 leaves it as it is.
