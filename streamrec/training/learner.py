@@ -23,7 +23,7 @@ from streamrec.training.sampled import sampled_softmax
 WEIGHT_DECAY = 0.01
 QUICK = 10  # times the rate at which it is learned how much people come back: one number, which few steps must find
 CLIP = 1.0  # of the gradient's norm
-CHECKED_AT_ONCE = 256  # targets
+CHECKED_AT_ONCE = 128  # targets
 GENTLE = 0.2  # of a step is taken by what a continued bundle knows
 
 
