@@ -68,7 +68,15 @@ def markdown(rows: list[Row], data: str) -> str:
     text = [f"{data} (sha256 {sha}…), leave-one-out test, every item ranked, seen items excluded, one core.", ""]
     text += ["| " + " | ".join(HEAD) + " |", "|" + " --- |" * len(HEAD)]
     text += ["| " + " | ".join(line) + " |" for line in lines(rows)]
-    return "\n".join([*text, "", "CPU: " + "; ".join(sorted({row["cpu"] for row in rows})), ""])
+    return "\n".join([*text, "", "CPU: " + _cpus(rows), ""])
+
+
+def _cpus(rows: list[Row]) -> str:
+    """Of several, which models ran on which: their minutes are not the same."""
+    models: dict[str, dict[str, None]] = {}
+    for row in rows:
+        models.setdefault(row["cpu"], {})[row["model"]] = None
+    return "; ".join(cpu if len(models) == 1 else f"{cpu} ({', '.join(of)})" for cpu, of in sorted(models.items()))
 
 
 def _name(row: Row) -> str:

@@ -59,3 +59,9 @@ def test_the_table_has_means_over_seeds_and_the_best_of_each_budget_last() -> No
     assert [(line[0], line[3]) for line in lines] == [("c", "0.9000"), ("b", "0.1500"), ("a", "0.2000")]
     assert lines[-1][2] == "0, 1"
     assert lines[-1][4] == "± 0.1414"
+
+
+def test_where_processors_differ_the_table_says_who_ran_on_which() -> None:
+    one, other = row("a", 5.0, 0), row("b", 5.0, 0)
+    assert markdown([one, other], "data").splitlines()[-1] == "CPU: some"
+    assert markdown([one, other | {"cpu": "else"}], "data").splitlines()[-1] == "CPU: else (b); some (a)"
