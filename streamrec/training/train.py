@@ -43,7 +43,7 @@ WARM_UP_TRIALS = 3  # are slower: memory is asked for
 TRIALS = 12  # at least, that tell how many steps the minutes are good for, ...
 TRIED = 0.02  # ... and such a part of the minutes: batches of different lengths take different times
 TUNING_TRIALS = 3
-MARGIN = 0.98  # of the minutes are planned
+MARGIN = 0.95  # of the minutes are planned
 
 
 class Progress(Struct, frozen=True, kw_only=True):
