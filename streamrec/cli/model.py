@@ -17,6 +17,7 @@ from streamrec.core.errors import UserError
 from streamrec.core.pipeline import SlateRules
 
 DEFAULT_MINUTES = 3.0
+FEW_STEPS = 10  # teach next to nothing
 FEW_TARGETS = 100  # an interval over fewer spans anything
 
 
@@ -138,6 +139,11 @@ def train(
     if minutes is not None and trained.cpu_minutes > minutes and not trained.resumed_at:
         people.print(
             f"more than --minutes {minutes:g}: {manifest.steps} steps and what is around them took {trained.cpu_minutes:.2f}"
+        )
+    if minutes is not None and manifest.steps < FEW_STEPS:
+        people.print(
+            f"only {manifest.steps} steps fitted into --minutes {minutes:g}, beside the validations and the end; "
+            "give more minutes, or say --steps"
         )
     if as_json:
         print_json(

@@ -25,7 +25,7 @@ def main() -> None:
         steps=STEPS,
         seed=0,
         dim=48,
-        context=50,  # as much as a session holds
+        context=100,  # as much as a session holds
         keep=KEEP,
         progress=lambda at: print(f"step {at.step} of {at.steps}, loss {at.loss:.3f}", flush=True) if at.step % 50 == 0 else None,
     )

@@ -50,8 +50,11 @@ class Checkpoint(msgspec.Struct, frozen=True):
 
 
 def save(folder: Path, checkpoint: Checkpoint) -> None:
-    """Replaces the checkpoint in ``folder``."""
-    folder.mkdir(parents=True, exist_ok=True)
+    """Replaces the checkpoint in ``folder``. Raises UserError where no folder can be made there."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"{folder}: cannot be made ({error.strerror}); choose another --out") from None
     unfinished = folder / f".{FILE}.unfinished"
     state = msgspec.json.encode({"plan": checkpoint.plan, "step": checkpoint.step})
     save_file(checkpoint.tensors, unfinished, metadata={"state": state.decode()})

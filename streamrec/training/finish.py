@@ -90,6 +90,8 @@ def write_bundle(
     generator = new_generator(export(chosen, plan, writer), lessons.vocabulary, shape, plan.threads, USUAL)
     judged = _slates(generator, _Counts(parts, parts.learned, lessons, keep, base), parts, lessons, plan)
     weights = fit(judged, keep_order=plan.mode == "next-k")
+    if base is not None and weights == UNFITTED and base.bundle.manifest.model.mode == plan.mode:
+        weights = base.bundle.scorer_weights  # too little is newer than the base
     tuned = {f"slate.{name}": tensor for name, tensor in writer.state_dict().items()} if writer else {}
     counted = parts.counted if plan.refit else parts.learned
     counts = _Counts(parts, counted, lessons, keep, base)

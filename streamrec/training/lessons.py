@@ -66,6 +66,8 @@ def make_lessons(dataset: Dataset, parts: Split, context: int, seed: int, base: 
         )
     random = np.random.default_rng(seed)
     after_something = parts.validation[parts.validation > parts.start[parts.validation]]
+    if base is not None:  # it has learned and counted what is older
+        after_something = after_something[parts.occurred_at[after_something] > base.last]
     after_something = np.array([place for place in after_something if model_items(parts.history(place), to_vocabulary)], np.int64)
     checked = _some(after_something, MOST_TARGETS, random)
     return Lessons(

@@ -35,7 +35,7 @@ from streamrec.training.sampled import LARGE
 from streamrec.training.schedule import LEARNING_RATE, LEAST_DROPOUT, fitting_dropout, learning_rate, share_kept
 from streamrec.training.tuning import common_tags, tune
 
-RECIPE = 5  # to be counted up whenever the same options give other bytes, so that no unfinished training goes on by another
+RECIPE = 6  # to be counted up whenever the same options give other bytes, so that no unfinished training goes on by another
 LAST = 8  # one of so many steps, the last ones, learn from the validation too
 CHECKS = 10  # validations in a training: the last average that is no worse than the best one is kept
 SAVE_EVERY = 100  # steps
@@ -257,7 +257,7 @@ def _check(plan: Plan, minutes: float | None, steps: int | None) -> None:
     if (minutes is None) == (steps is None):
         raise UserError("training needs either --minutes or --steps")
     if minutes is not None and not 0 < minutes < math.inf:
-        raise UserError(f"--minutes {minutes}: must be more than 0")
+        raise UserError(f"--minutes {minutes}: must be a number above 0")
     least = {"steps": 1 if steps is not None else 0, "seed": 0, "tune": 0, "context": 2}
     least |= dict.fromkeys(("threads", "dim", "layers", "heads", "members"), 1)
     for name, low in least.items():

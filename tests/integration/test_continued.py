@@ -59,6 +59,14 @@ def continued(base: Bundle, newer: Dataset, tmp_path_factory: pytest.TempPathFac
     return load_bundle(made.bundle)
 
 
+def test_what_the_base_has_counted_does_not_fit_the_scorer(base: Bundle, continued: Bundle, tmp_path: Path) -> None:
+    again = load_bundle(train(walks(tmp_path / "data", OLD, "u", 0), tmp_path / "b", steps=1, continues=base.path).bundle)
+    assert base.manifest.metrics["validation_slates"] > 0
+    assert again.manifest.metrics["validation_slates"] == 0
+    assert again.scorer_weights == base.scorer_weights
+    assert continued.manifest.metrics["validation_slates"] > 0
+
+
 def knows(bundle: Bundle, items: list[str]) -> float:
     """How often the item that follows in the circle is proposed first, or second."""
     histories = [items[place : place + 4] for place in range(len(items) - 4)]

@@ -31,6 +31,7 @@ from streamrec.serving.gptrec import GPTRec  # noqa: E402
 from streamrec.serving.vocabulary import Vocabulary  # noqa: E402
 from streamrec.training import sampled  # noqa: E402
 from streamrec.training import train as train_module  # noqa: E402
+from streamrec.training.batches import Batch  # noqa: E402
 from streamrec.training.export import to_onnx  # noqa: E402
 from streamrec.training.kernels import Dropout, FullSoftmax  # noqa: E402
 from streamrec.training.learner import Learner, is_worse  # noqa: E402
@@ -120,22 +121,73 @@ def test_what_chance_does_is_not_worse() -> None:
         assert not is_worse(few - 1, few)
 
 
-@pytest.mark.parametrize(("lost", "chosen"), [([0.4, 0.6], 5), ([-0.1, 0.101], 9)], ids=["it forgets", "by chance"])
-def test_the_last_average_that_is_no_worse_than_the_best_is_chosen(
-    dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lost: list[float], chosen: int
-) -> None:
+NOISE = np.tile([-0.05, 0.05], 30)  # of two validations that differ by twice as much, a standard error of .013
+FORGETS = [0.5 - 0.3 * (check > 5) + NOISE for check in range(10)]
+BY_CHANCE = [0.5 - 0.001 * check + NOISE * (-1) ** check for check in range(10)]
+SLOWLY_WORSE = [0.5 - 0.008 * check + NOISE * (-1) ** check for check in range(10)]
+
+
+def earn(monkeypatch: pytest.MonkeyPatch, validations: list[np.ndarray]) -> list[torch.Tensor]:
+    """Trainings from now on are told these validations; gives the averages that they were told of."""
     checked: list[torch.Tensor] = []
 
     def earned(self: Learner, lessons: Lessons) -> np.ndarray:
-        """Less by what is ``lost`` after six of the ten checks."""
         checked.append(self.averaged.embeddings.clone())
-        return np.full(60, 0.5) - np.tile(lost, 30) * (len(checked) > 6)
+        return validations[len(checked) - 1]
 
     monkeypatch.setattr(Learner, "validate", earned)
+    return checked
+
+
+@pytest.mark.parametrize(("validations", "chosen"), [(FORGETS, 5), (BY_CHANCE, 9), (SLOWLY_WORSE, 1)])
+def test_the_last_average_that_is_no_worse_than_the_best_is_chosen(
+    dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, validations: list[np.ndarray], chosen: int
+) -> None:
+    checked = earn(monkeypatch, validations)
     made = train(dataset, tmp_path / "b", steps=50, refit=False, holdout="leave-one-out", **SMALL)
     assert len(checked) == 10
     served = load_file(made.bundle / "weights.safetensors")["gpt2.wte.weight"]
     assert [place for place, each in enumerate(checked) if torch.equal(each, served)] == [chosen]
+
+
+@pytest.mark.parametrize(("validations", "anew"), [(FORGETS, True), (BY_CHANCE, False)])
+def test_one_schedule_for_all_steps_and_a_new_start_only_where_it_got_worse(
+    dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, validations: list[np.ndarray], anew: bool
+) -> None:
+    checked = earn(monkeypatch, validations)
+    steps, learn = [], Learner.learn
+
+    def told(self: Learner, batch: Batch, step: int, rate: float, share: float) -> float:
+        steps.append((step, rate, share))
+        if step == 70:  # of 80 the last ten learn the validation too
+            assert torch.equal(self.network.embeddings, self.averaged.embeddings) == anew
+            assert torch.equal(self.averaged.embeddings, checked[5 if anew else 9])
+        return learn(self, batch, step, rate, share)
+
+    monkeypatch.setattr(Learner, "learn", told)
+    train(dataset, tmp_path / "b", steps=80, holdout="leave-one-out", **SMALL)
+    assert steps == [(step, learning_rate(step, 80), share_kept(step)) for step in range(80)]
+
+
+def test_a_killed_training_that_got_worse_goes_on_to_the_same_bytes(
+    dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Stop(Exception):
+        pass
+
+    def stop(progress: Progress) -> None:
+        if progress.step == 103:
+            raise Stop
+
+    options = {"steps": STEPS, "holdout": "leave-one-out", **SMALL}
+    earn(monkeypatch, FORGETS)
+    whole = train(dataset, tmp_path / "a", **options)
+    earn(monkeypatch, FORGETS)
+    with pytest.raises(Stop):
+        train(dataset, tmp_path / "b", progress=stop, **options)
+    resumed = train(dataset, tmp_path / "b", **options)  # one validation is left: still worse
+    assert resumed.resumed_at == 100
+    assert contents(resumed.bundle) == contents(whole.bundle)
 
 
 @pytest.fixture(scope="module")
