@@ -142,7 +142,7 @@ def train(
         )
     if minutes is not None and manifest.steps < FEW_STEPS:
         people.print(
-            f"only {manifest.steps} steps fitted into --minutes {minutes:g}, beside the validations and the end; "
+            f"steps that fitted into --minutes {minutes:g}, beside the validations and the end: {manifest.steps}; "
             "give more minutes, or say --steps"
         )
     if as_json:
