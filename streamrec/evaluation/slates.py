@@ -17,7 +17,7 @@ from streamrec.serving.topk import best
 from streamrec.serving.vocabulary import Vocabulary
 
 CANDIDATES = SlateRules().candidates  # judged for a slate, besides what the session holds
-AT_ONCE = 32
+AT_ONCE = 64
 
 
 class SlateScorer(Protocol):

@@ -1,4 +1,4 @@
-"""What a training holds in memory: the network, its running average, the best average so far, and the optimizer's state."""
+"""What a training holds in memory: the network, its running average, the average that was chosen, and the optimizer's state."""
 
 import copy
 import math
