@@ -20,7 +20,7 @@ PEER_PYTHON = ROOT / ".venv-peers" / "bin" / "python"
 UNFINISHED = ROOT / ".cache" / "bench-accuracy"  # streamrec's trainings: a killed one is taken up again
 PEERS = ("sasrec", "esasrec")
 BASELINES = "baselines"
-SATED = 30  # CPU minutes for one network; of twice as many there are two, side by side, and so on
+SATED = 15  # CPU minutes for one network; of twice as many there are two, side by side, and so on
 ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
 
 

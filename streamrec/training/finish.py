@@ -44,6 +44,7 @@ from streamrec.training.checkpoint import Plan
 from streamrec.training.continued import Base, counted_before, popularity_since
 from streamrec.training.fit import Slates, collect, fit, measure
 from streamrec.training.lessons import Lessons
+from streamrec.training.memory import give_back
 from streamrec.training.modes import compare, export
 from streamrec.training.network import Model
 from streamrec.training.tuning import SlateWriter
@@ -92,6 +93,7 @@ def write_bundle(
     weights = fit(judged, keep_order=plan.mode == "next-k")
     if base is not None and weights == UNFITTED and base.bundle.manifest.model.mode == plan.mode:
         weights = base.bundle.scorer_weights  # too little is newer than the base
+    give_back()
     tuned = {f"slate.{name}": tensor for name, tensor in writer.state_dict().items()} if writer else {}
     counted = parts.counted if plan.refit else parts.learned
     counts = _Counts(parts, counted, lessons, keep, base)

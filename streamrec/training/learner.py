@@ -2,6 +2,7 @@
 
 import copy
 import math
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
@@ -67,19 +68,26 @@ class Learner:
             if isinstance(module, Dropout):
                 module.drop(share)
 
-    def learn(self, batch: Batch, step: int, rate: float, share_kept: float) -> float:
-        """One step, which leaves ``share_kept`` of the average so far; gives the batch's loss, of several members the mean."""
+    def learn(self, turn: Sequence[Batch], step: int, rate: float, share_kept: float) -> float:
+        """One step, which leaves ``share_kept`` of the average so far; gives the loss, of several members the mean.
+
+        Args:
+            turn: a batch for each member.
+        """
         # The dropout of each step has its own seed: a training that was taken up drops what an uninterrupted one drops.
         torch.manual_seed(int(np.random.SeedSequence([self._seed, step]).generate_state(1)[0]))
-        loss = self.network.loss(torch.from_numpy(batch.items), torch.from_numpy(batch.targets), self._precision, self._softmax)
+        losses = []
         self._optimizer.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
-        for member in self.network.members:
+        # one member after the other: what is kept for a gradient is in memory for one alone
+        for member, batch in zip(self.network.members, turn, strict=True):
+            loss = member.loss(torch.from_numpy(batch.items), torch.from_numpy(batch.targets), self._precision, self._softmax)
+            loss.backward()  # type: ignore[no-untyped-call]
             torch.nn.utils.clip_grad_norm_(member.parameters(), CLIP)
+            losses.append(loss.item())
         self._step(rate)
         with torch.no_grad():
             torch._foreach_lerp_(list(self.averaged.parameters()), list(self.network.parameters()), 1 - share_kept)
-        return loss.item() / len(self.network.members)
+        return sum(losses) / len(losses)
 
     def _step(self, rate: float) -> None:
         """Where a bundle is continued, what it knows moves little, so that it is not forgotten; new items move freely."""

@@ -134,10 +134,6 @@ class Ensemble(nn.Module):
         super().__init__()
         self.members = nn.ModuleList(members)  # type: ignore[assignment]  # a sequence to whoever reads it
 
-    def loss(self, items: Tensor, targets: Tensor, precision: torch.dtype, softmax: Softmax) -> Tensor:
-        """The sum of the members' own: each has the gradient that it would have alone."""
-        return torch.stack([member.loss(items, targets, precision, softmax) for member in self.members]).sum()
-
     def log_probs(self, items: Tensor, lengths: Tensor) -> Tensor:
         """What comes after the last of each row's ``lengths`` items."""
         answers = [member.log_probs(items, lengths) for member in self.members]

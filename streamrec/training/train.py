@@ -3,7 +3,7 @@
 import copy
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from itertools import islice
 from pathlib import Path
 from typing import get_args
@@ -25,17 +25,18 @@ except ImportError as error:
     raise UserError(f"training needs {error.name}; install streamrec[train]") from None
 
 from streamrec.training import checkpoint
-from streamrec.training.batches import TOKENS, batches
+from streamrec.training.batches import TOKENS, Batch, batches
 from streamrec.training.checkpoint import Checkpoint, Plan
 from streamrec.training.continued import Base, read_base, refuse_learned
 from streamrec.training.finish import refuse_foreign, write_bundle
 from streamrec.training.learner import Learner, fastest_precision
-from streamrec.training.lessons import Lessons, make_lessons
+from streamrec.training.lessons import Lessons, Rows, make_lessons
+from streamrec.training.memory import give_back
 from streamrec.training.sampled import LARGE
 from streamrec.training.schedule import LEARNING_RATE, LEAST_DROPOUT, fitting_dropout, learning_rate, share_kept
 from streamrec.training.tuning import common_tags, tune
 
-RECIPE = 6  # to be counted up whenever the same options give other bytes, so that no unfinished training goes on by another
+RECIPE = 7  # to be counted up whenever the same options give other bytes, so that no unfinished training goes on by another
 LAST = 8  # one of so many steps, the last ones, learn from the validation too
 CHECKS = 10  # validations in a training: the last average that is no worse than the best one is kept
 SAVE_EVERY = 100  # steps
@@ -186,19 +187,20 @@ def train(
     def done(loss: float) -> None:
         if step % SAVE_EVERY == 0 or step in (chosen, plan.steps):
             checkpoint.save(partial, Checkpoint(plan, step, learner.tensors()))
+            give_back()
         left = (time.perf_counter() - clock) / (step - stood.step) * (plan.steps - step)
         progress(Progress(step=step, steps=plan.steps + plan.tune, loss=loss, ndcg=ndcg, seconds_left=left))
 
-    for batch in islice(batches(*lessons.learned, context, seed), step, chosen):
-        loss = learner.learn(batch, step, learning_rate(step, plan.steps), share_kept(step))
+    for turn in islice(_turns(lessons.learned, plan), step, chosen):
+        loss = learner.learn(turn, step, learning_rate(step, plan.steps), share_kept(step))
         step += 1
         if step % check_every == 0 or step == chosen:
             ndcg = learner.choose(lessons)
         done(loss)
     if step == chosen:
         learner.go_on_from_best()
-    for batch in islice(batches(*lessons.whole, context, seed), step - chosen, last):
-        loss = learner.learn(batch, step, learning_rate(step, plan.steps), share_kept(step))
+    for turn in islice(_turns(lessons.whole, plan), step - chosen, last):
+        loss = learner.learn(turn, step, learning_rate(step, plan.steps), share_kept(step))
         step += 1
         done(loss)
 
@@ -221,15 +223,20 @@ def _tags(dataset: Dataset, lessons: Lessons, base: Base | None) -> list[list[in
     return common_tags([items[item_id].tags for item_id in lessons.vocabulary.item_ids])
 
 
+def _turns(rows: Rows, plan: Plan) -> Iterator[tuple[Batch, ...]]:
+    """A batch for each member in each step: they learn the same in different orders, which keeps their mistakes apart."""
+    return zip(*(batches(*rows, plan.context, plan.seed + number) for number in range(plan.members)), strict=True)
+
+
 def _affordable_steps(learner: Learner, lessons: Lessons, tags: list[list[int]], plan: Plan, seconds: float, started: float) -> int:
     """How many steps the CPU seconds since ``started`` are good for, by trying some on a copy."""
     trial = copy.deepcopy(learner)
-    tried = batches(*lessons.learned, plan.context, plan.seed)
-    for batch in islice(tried, WARM_UP_TRIALS):
-        trial.learn(batch, 0, 0.0, 0.0)
+    tried = _turns(lessons.learned, plan)
+    for turn in islice(tried, WARM_UP_TRIALS):
+        trial.learn(turn, 0, 0.0, 0.0)
     begun = time.process_time()
-    for trials, batch in enumerate(tried, start=1):
-        trial.learn(batch, 0, 0.0, 0.0)
+    for trials, turn in enumerate(tried, start=1):
+        trial.learn(turn, 0, 0.0, 0.0)
         taken = time.process_time() - begun
         if trials >= TRIALS and taken >= TRIED * seconds:
             break
