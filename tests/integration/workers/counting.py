@@ -34,6 +34,7 @@ from streamrec.worker.table import ByteTable
 DEFAULTS = {
     "mended": True,  # False: Faust as released
     "slow_seek": 0,  # seconds that the seek at the end of a rebalance waits before it begins, and before it returns
+    "slow_drain": 0,  # seconds that a worker says "Draining" before it gives its partitions away
     "work_seconds": 0,  # what an event takes
     "sighted": True,  # False: the sentinel sees nothing
     "in_order": True,  # False: acknowledged when their outputs are confirmed, whatever is before them
@@ -139,6 +140,15 @@ if options["loading"]:
 
     first_asked: dict[str, float] = {}
     ask_loaded, GroupCoordinator._send_req = GroupCoordinator._send_req, ask_while_it_loads
+
+if options["slow_drain"]:
+
+    async def drain_late(consumer: Any) -> None:
+        logging.info("Draining")
+        await asyncio.sleep(options["slow_drain"])
+        await drain(consumer)
+
+    drain, app.transport.Consumer.wait_empty = app.transport.Consumer.wait_empty, drain_late
 
 if options["slow_seek"]:
 
