@@ -17,6 +17,7 @@ from streamrec.core.errors import UserError
 from streamrec.core.pipeline import SlateRules
 
 DEFAULT_MINUTES = 3.0
+DEFAULT_VALUES, DEFAULT_TUNING = 512, 300
 FEW_STEPS = 10  # teach next to nothing
 FEW_TARGETS = 100  # an interval over fewer spans anything
 
@@ -77,8 +78,18 @@ def train(
     refit: Annotated[
         bool, typer.Option(help="Learn what was kept back for the validation, too, when it has chosen: the newest of the log.")
     ] = True,
-    values: Annotated[int, typer.Option(min=2, help="With --mode svd: values of each of an item's four sub-tokens.")] = 512,
-    tune: Annotated[int, typer.Option(min=0, help="With --mode next-k: steps that teach it to write slates.")] = 300,
+    values: Annotated[
+        int | None,
+        typer.Option(
+            min=2, help=f"With --mode svd: values of each of an item's four sub-tokens; {DEFAULT_VALUES} where nothing is given."
+        ),
+    ] = None,
+    tune: Annotated[
+        int | None,
+        typer.Option(
+            min=0, help=f"With --mode next-k: steps that teach it to write slates; {DEFAULT_TUNING} where nothing is given."
+        ),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Train a bundle: the GPTRec model, the transitions, and the relevance scorer's weights."""
@@ -87,6 +98,9 @@ def train(
         raise UserError("--minutes and --steps exclude each other; give one")
     if base is not None and (dim is not None or members is not None):
         raise UserError("--continue keeps the bundle's shape; leave out --dim and --members")
+    for name, given, needed in (("--values", values, Mode.SVD), ("--tune", tune, Mode.NEXT_K)):
+        if given is not None and mode != needed:
+            raise UserError(f"{name} {given}: only with --mode {needed}")
     _require_torch()
     from streamrec.eventlog.dataset import read_dataset
     from streamrec.serving.bundle import MANIFEST
@@ -107,9 +121,9 @@ def train(
             first, shown = shown is None, at
             ndcg = f", validation NDCG@10 {at.ndcg:.4f}" if at.ndcg is not None else ""
             progress.update(bar, completed=at.step, total=at.steps, description=f"loss {at.loss:.3f}{ndcg}")
-            if first and at.step > 1:
+            if first and at.taken_up is not None:
                 planned = ", as its first start planned, whatever --minutes says now" if minutes else ""
-                people.print(f"taken up again after step {at.step - 1} of {at.steps}{planned}")
+                people.print(f"taken up again after step {at.taken_up} of {at.steps}{planned}")
             elif not people.is_terminal and at.step * 10 // at.steps > (at.step - 1) * 10 // at.steps:  # a log file has no bar
                 people.print(f"step {at.step} of {at.steps}, loss {at.loss:.3f}{ndcg}, {at.seconds_left:.0f} s left")
 
@@ -126,8 +140,8 @@ def train(
                 continues=base,
                 refit=refit,
                 mode=mode.value,
-                values=values,
-                tuning=tune,
+                values=DEFAULT_VALUES if values is None else values,
+                tuning=DEFAULT_TUNING if tune is None else tune,
                 spent=time.process_time() - started,
                 progress=show,
             )
@@ -175,11 +189,16 @@ def evaluate(
     from streamrec.eventlog.dataset import read_dataset
     from streamrec.serving.bundle import load_bundle
 
+    asked = load_bundle(bundle)
+    if diversity and asked.manifest.model.mode != Mode.NEXT_K.value:
+        raise UserError(
+            f"--diversity {diversity}: {bundle} has --mode {asked.manifest.model.mode}; only slates of next-k have the dial"
+        )
     dataset = read_dataset(data)
     with progress_bar() as progress:
         bar = progress.add_task(protocol.value, total=None)
         report: Report = ask(
-            load_bundle(bundle),
+            asked,
             dataset,
             protocol.value,
             shuffle=shuffle,

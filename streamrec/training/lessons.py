@@ -37,7 +37,6 @@ class Lessons:
     histories: list[NDArray[np.int64]]
     seen: list[NDArray[np.int64]]
     slates: NDArray[np.int64]  # positions that the scorer is fitted on
-    seconds_to_finish: float  # a guess, of CPU time
 
 
 def make_lessons(dataset: Dataset, parts: Split, context: int, seed: int, base: Base | None = None) -> Lessons:
@@ -79,7 +78,6 @@ def make_lessons(dataset: Dataset, parts: Split, context: int, seed: int, base: 
         histories=[np.array(model_items(parts.history(place), to_vocabulary)[-context:]) for place in checked],
         seen=[_known(to_vocabulary[parts.had(place)]) for place in checked],
         slates=_some(after_something, MOST_SLATES, random),
-        seconds_to_finish=2 + 5e-6 * len(parts.items) + 2e-3 * min(len(after_something), MOST_SLATES),
     )
 
 

@@ -38,19 +38,22 @@ from streamrec.training.tuning import common_tags, tune
 
 RECIPE = 7  # to be counted up whenever the same options give other bytes, so that no unfinished training goes on by another
 LAST = 8  # one of so many steps, the last ones, learn from the validation too
-CHECKS = 10  # validations in a training: the last average that is no worse than the best one is kept
+CHECKS = 10  # validations in a training: the last average that is no worse than the best one is kept; in a short one ...
+CHECK_EVERY = 50  # ... they are so many steps apart, and fewer
 SAVE_EVERY = 100  # steps
 WARM_UP_TRIALS = 3  # are slower: memory is asked for
 TRIALS = 12  # at least, that tell how many steps the minutes are good for, ...
 TRIED = 0.02  # ... and such a part of the minutes: batches of different lengths take different times
 TUNING_TRIALS = 3
+EXPORT, COUNT = 1.0, 5e-6  # seconds; the second for each interaction
 MARGIN = 0.95  # of the minutes are planned
 
 
 class Progress(Struct, frozen=True, kw_only=True):
     """After each step. ``ndcg`` is the newest validation's NDCG@10 (the generator alone), None before the first.
 
-    In tuning ``loss`` is what slates are expected to earn, negative.
+    In tuning ``loss`` is what slates are expected to earn, negative. ``taken_up`` is the step of the checkpoint that a killed
+    training was taken up from, None where there was none.
     """
 
     step: int
@@ -58,6 +61,7 @@ class Progress(Struct, frozen=True, kw_only=True):
     loss: float
     ndcg: float | None
     seconds_left: float
+    taken_up: int | None
 
 
 class Trained(Struct, frozen=True, kw_only=True):
@@ -165,6 +169,7 @@ def train(
     partial = out.with_name(out.name + ".partial")
     learner = Learner(lessons, plan, base)
     stood = checkpoint.load(partial)
+    taken_up = stood.step if stood else None
     if steps is None and minutes is not None:
         steps = stood.plan.steps if stood else _affordable_steps(learner, lessons, tags, plan, 60 * minutes * MARGIN, started)
     plan = replace(plan, steps=steps)
@@ -181,7 +186,7 @@ def train(
     step = stood.step
     last = plan.steps // LAST if plan.refit and len(parts.validation) else 0
     chosen = plan.steps - last  # the step by which the validation has chosen
-    check_every = math.ceil(chosen / CHECKS)
+    check_every = max(CHECK_EVERY, math.ceil(chosen / CHECKS))
     ndcg, clock = None, time.perf_counter()
 
     def done(loss: float) -> None:
@@ -189,7 +194,7 @@ def train(
             checkpoint.save(partial, Checkpoint(plan, step, learner.tensors()))
             give_back()
         left = (time.perf_counter() - clock) / (step - stood.step) * (plan.steps - step)
-        progress(Progress(step=step, steps=plan.steps + plan.tune, loss=loss, ndcg=ndcg, seconds_left=left))
+        progress(Progress(step=step, steps=plan.steps + plan.tune, loss=loss, ndcg=ndcg, seconds_left=left, taken_up=taken_up))
 
     for turn in islice(_turns(lessons.learned, plan), step, chosen):
         loss = learner.learn(turn, step, learning_rate(step, plan.steps), share_kept(step))
@@ -210,7 +215,9 @@ def train(
         def told(step: int, earned: float) -> None:
             left = (time.perf_counter() - tuned) / step * (plan.tune - step)
             all_steps = plan.steps + plan.tune
-            progress(Progress(step=plan.steps + step, steps=all_steps, loss=-earned, ndcg=ndcg, seconds_left=left))
+            progress(
+                Progress(step=plan.steps + step, steps=all_steps, loss=-earned, ndcg=ndcg, seconds_left=left, taken_up=taken_up)
+            )
 
         writer = tune(learner.averaged.members[0], tags, lessons, plan.tune, seed, told)
     done_so = replace(plan, refit=last > 0)  # of seven steps there is no last eighth
@@ -242,14 +249,16 @@ def _affordable_steps(learner: Learner, lessons: Lessons, tags: list[list[int]],
             break
     each = taken / trials
     begun = time.process_time()
-    trial.validate(lessons)
+    checked = len(trial.validate(lessons))
     check = time.process_time() - begun
     begun = time.process_time()
     if plan.tune:
         tune(trial.averaged.members[0], tags, lessons, TUNING_TRIALS, plan.seed, lambda step, earned: None)
     tuning = (time.process_time() - begun) / TUNING_TRIALS * plan.tune
-    left = seconds - (time.process_time() - started) - CHECKS * check - tuning - plan.members * lessons.seconds_to_finish
-    return max(1, int(left / each))
+    judge = check * len(lessons.slates) / max(1, checked)  # a slate for the scorer takes no longer than a target of a check
+    finish = EXPORT + COUNT * len(lessons.whole.items) + judge
+    left = seconds - (time.process_time() - started) - tuning - finish
+    return max(1, int((left - CHECKS * check) / each), int(left / (each + check / CHECK_EVERY)))
 
 
 def _refuse_another(partial: Path, unfinished: Plan, asked: Plan) -> None:

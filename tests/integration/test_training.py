@@ -8,7 +8,10 @@ import shutil
 import signal
 import subprocess
 import sys
+from collections.abc import Sequence
+from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -31,7 +34,7 @@ from streamrec.serving.gptrec import GPTRec  # noqa: E402
 from streamrec.serving.vocabulary import Vocabulary  # noqa: E402
 from streamrec.training import sampled  # noqa: E402
 from streamrec.training import train as train_module  # noqa: E402
-from streamrec.training.batches import Batch  # noqa: E402
+from streamrec.training.batches import Batch, batches  # noqa: E402
 from streamrec.training.export import to_onnx  # noqa: E402
 from streamrec.training.kernels import Dropout, FullSoftmax  # noqa: E402
 from streamrec.training.learner import Learner, is_worse  # noqa: E402
@@ -128,7 +131,7 @@ SLOWLY_WORSE = [0.5 - 0.008 * check + NOISE * (-1) ** check for check in range(1
 
 
 def earn(monkeypatch: pytest.MonkeyPatch, validations: list[np.ndarray]) -> list[torch.Tensor]:
-    """Trainings from now on are told these validations; gives the averages that they were told of."""
+    """Trainings from now on are told these validations, ten however short they are; gives the averages that they were told of."""
     checked: list[torch.Tensor] = []
 
     def earned(self: Learner, lessons: Lessons) -> np.ndarray:
@@ -136,7 +139,19 @@ def earn(monkeypatch: pytest.MonkeyPatch, validations: list[np.ndarray]) -> list
         return validations[len(checked) - 1]
 
     monkeypatch.setattr(Learner, "validate", earned)
+    monkeypatch.setattr(train_module, "CHECK_EVERY", 1)
     return checked
+
+
+def test_a_short_training_is_validated_every_fifty_steps_and_when_it_has_to_choose(
+    dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    at: list[int] = []
+    choose = Learner.choose
+    told: list[int] = []
+    monkeypatch.setattr(Learner, "choose", lambda learner, lessons: (at.append(len(told) + 1), choose(learner, lessons))[1])
+    train(dataset, tmp_path / "b", steps=STEPS, holdout="leave-one-out", progress=lambda made: told.append(made.step), **SMALL)
+    assert at == [50, 100, STEPS - STEPS // 8]
 
 
 @pytest.mark.parametrize(("validations", "chosen"), [(FORGETS, 5), (BY_CHANCE, 9), (SLOWLY_WORSE, 1)])
@@ -248,6 +263,40 @@ def test_a_bundle_that_is_continued_keeps_its_shape(ensemble: Bundle, dataset: D
     assert (done.returncode, "leave out --dim and --members" in " ".join(done.stderr.split())) == (2, True), done.stderr
 
 
+@pytest.mark.parametrize(
+    ("verb", "options", "said"),
+    [
+        ("train", ["--steps", "1", "--values", "64"], "--values 64: only with --mode svd"),
+        ("train", ["--steps", "1", "--mode", "svd", "--tune", "5"], "--tune 5: only with --mode next-k"),
+        ("evaluate", ["--diversity", "0.5"], "has --mode top-k; only slates of next-k have the dial"),
+    ],
+)
+def test_an_option_of_another_mode_is_refused(trained: Trained, tmp_path: Path, verb: str, options: list[str], said: str) -> None:
+    places = [str(tmp_path), "--out", str(tmp_path / "b")] if verb == "train" else [str(trained.bundle), str(tmp_path)]
+    done = subprocess.run(
+        [sys.executable, "-m", "streamrec", verb, *places, *options], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert (done.returncode, said in " ".join(done.stderr.split())) == (2, True), done.stderr
+
+
+def test_each_member_learns_in_an_order_of_its_own(dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    turns = []
+    learn = Learner.learn
+
+    def noted(learner: Learner, turn: Sequence[Batch], *more: Any) -> float:
+        turns.append(turn)
+        return learn(learner, turn, *more)
+
+    monkeypatch.setattr(Learner, "learn", noted)
+    train(dataset, tmp_path / "b", steps=16, members=2, refit=False, **SMALL)
+    firsts, seconds = zip(*turns, strict=True)
+    assert not any(np.array_equal(first.items, second.items) for first, second in zip(firsts[:2], seconds, strict=False))
+    alone = list(
+        islice(batches(*make_lessons(dataset, split(dataset, "none"), SMALL["context"], 0).learned, SMALL["context"], 0), 16)
+    )
+    assert all(np.array_equal(first.items, batch.items) for first, batch in zip(firsts, alone, strict=True))
+
+
 def test_an_ensemble_writes_no_slates(dataset: Dataset, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="--members 2: only with --mode top-k"):
         train(dataset, tmp_path / "b", steps=1, members=2, mode="next-k", **SMALL)
@@ -348,6 +397,23 @@ def test_people_are_told_where_a_stopped_training_stood(trained: Trained, tmp_pa
     ):
         assert said in " ".join(again.stderr.split())
     assert load_bundle(out).manifest.steps == 1000
+
+
+def test_people_are_told_of_a_plan_that_was_taken_up_before_its_first_step(
+    dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def killed(*_: Any) -> float:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Learner, "learn", killed)
+        with pytest.raises(KeyboardInterrupt):
+            train(dataset, tmp_path / "b", steps=7, **SMALL)
+    told: list[int | None] = []
+    train(dataset, tmp_path / "b", minutes=5, progress=lambda at: told.append(at.taken_up), **SMALL)
+    assert told == [0] * 7
+    train(dataset, tmp_path / "c", steps=2, progress=lambda at: told.append(at.taken_up), **SMALL)
+    assert told[7:] == [None] * 2
 
 
 def test_minutes_are_made_into_steps_that_the_manifest_names(dataset: Dataset, tmp_path: Path) -> None:
