@@ -7,10 +7,12 @@ from streamrec.core.errors import UserError
 
 def main() -> None:
     """The entry point of ``streamrec``."""
-    from streamrec.cli.verbs import app
-
     try:
+        from streamrec.cli.verbs import app  # takes a second, in which somebody may think better of it
+
         app(standalone_mode=True)
     except UserError as error:
         print(f"streamrec: {error}", file=sys.stderr)
         sys.exit(2)
+    except KeyboardInterrupt:
+        sys.exit(130)
