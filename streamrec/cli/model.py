@@ -150,14 +150,14 @@ def train(
             people.print(f"stopped {where}; the same command goes on from the last checkpoint, where there is one")
             raise typer.Exit(130) from None
     manifest = trained.manifest
-    if minutes is not None and trained.cpu_minutes > minutes and not trained.resumed_at:
-        people.print(
-            f"more than --minutes {minutes:g}: {manifest.steps} steps and what is around them took {trained.cpu_minutes:.2f}"
-        )
     if minutes is not None and manifest.steps < FEW_STEPS:
         people.print(
-            f"steps that fitted into --minutes {minutes:g}, beside the validations and the end: {manifest.steps}; "
+            f"--minutes {minutes:g} hardly do: steps that fitted in, beside imports, validations and the end: {manifest.steps}; "
             "give more minutes, or say --steps"
+        )
+    elif minutes is not None and trained.cpu_minutes > minutes and not trained.resumed_at:
+        people.print(
+            f"more than --minutes {minutes:g}: {manifest.steps} steps and what is around them took {trained.cpu_minutes:.2f}"
         )
     if as_json:
         print_json(
@@ -179,8 +179,13 @@ def evaluate(
     ] = Protocol.LEAVE_ONE_OUT,
     shuffle: Annotated[bool, typer.Option("--shuffle", help="Also test whether the order of the data tells anything.")] = False,
     diversity: Annotated[
-        float, typer.Option(min=0, max=1, help="Of slates, where the bundle is tuned Next-K; 0: accuracy alone.")
-    ] = SlateRules().diversity,
+        float | None,
+        typer.Option(
+            min=0,
+            max=1,
+            help=f"Of a tuned Next-K bundle's slates; 0: accuracy alone; {SlateRules().diversity:g} where nothing is given.",
+        ),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Ask a bundle what its training did not see: every item ranked, seen ones left out, ties counted against it."""
@@ -190,10 +195,8 @@ def evaluate(
     from streamrec.serving.bundle import load_bundle
 
     asked = load_bundle(bundle)
-    if diversity and asked.manifest.model.mode != Mode.NEXT_K.value:
-        raise UserError(
-            f"--diversity {diversity}: {bundle} has --mode {asked.manifest.model.mode}; only slates of next-k have the dial"
-        )
+    if diversity is not None and not asked.manifest.tune:
+        raise UserError(f"--diversity {diversity}: {bundle} has no such dial; train with --mode next-k and --tune")
     dataset = read_dataset(data)
     with progress_bar() as progress:
         bar = progress.add_task(protocol.value, total=None)
@@ -202,7 +205,7 @@ def evaluate(
             dataset,
             protocol.value,
             shuffle=shuffle,
-            rules=SlateRules(diversity=diversity),
+            rules=SlateRules() if diversity is None else SlateRules(diversity=diversity),
             progress=lambda done, targets: progress.update(bar, completed=done, total=targets),
         )
     as_dict: dict[str, Any] = msgspec.to_builtins(report)

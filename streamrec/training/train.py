@@ -255,7 +255,9 @@ def _affordable_steps(learner: Learner, lessons: Lessons, tags: list[list[int]],
     if plan.tune:
         tune(trial.averaged.members[0], tags, lessons, TUNING_TRIALS, plan.seed, lambda step, earned: None)
     tuning = (time.process_time() - begun) / TUNING_TRIALS * plan.tune
-    judge = check * len(lessons.slates) / max(1, checked)  # a slate for the scorer takes no longer than a target of a check
+    judge = check * len(lessons.slates) / max(1, checked)  # a slate for the scorer takes no longer than a target of a check, ...
+    if plan.mode == "next-k":
+        judge *= 2  # ... but where it is written
     finish = EXPORT + COUNT * len(lessons.whole.items) + judge
     left = seconds - (time.process_time() - started) - tuning - finish
     return max(1, int((left - CHECKS * check) / each), int(left / (each + check / CHECK_EVERY)))

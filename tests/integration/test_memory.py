@@ -1,4 +1,4 @@
-"""Whether freed memory goes back to the system while a training runs."""
+"""Whether freed memory goes back to the system."""
 
 import ctypes
 import sys

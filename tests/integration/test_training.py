@@ -32,7 +32,7 @@ from streamrec.eventlog.dataset import Dataset, read_dataset  # noqa: E402
 from streamrec.serving.bundle import Bundle, load_bundle  # noqa: E402
 from streamrec.serving.gptrec import GPTRec  # noqa: E402
 from streamrec.serving.vocabulary import Vocabulary  # noqa: E402
-from streamrec.training import sampled  # noqa: E402
+from streamrec.training import finish, sampled  # noqa: E402
 from streamrec.training import train as train_module  # noqa: E402
 from streamrec.training.batches import Batch, batches  # noqa: E402
 from streamrec.training.export import to_onnx  # noqa: E402
@@ -268,7 +268,7 @@ def test_a_bundle_that_is_continued_keeps_its_shape(ensemble: Bundle, dataset: D
     [
         ("train", ["--steps", "1", "--values", "64"], "--values 64: only with --mode svd"),
         ("train", ["--steps", "1", "--mode", "svd", "--tune", "5"], "--tune 5: only with --mode next-k"),
-        ("evaluate", ["--diversity", "0.5"], "has --mode top-k; only slates of next-k have the dial"),
+        ("evaluate", ["--diversity", "0.5"], "has no such dial; train with --mode next-k and --tune"),
     ],
 )
 def test_an_option_of_another_mode_is_refused(trained: Trained, tmp_path: Path, verb: str, options: list[str], said: str) -> None:
@@ -397,6 +397,16 @@ def test_people_are_told_where_a_stopped_training_stood(trained: Trained, tmp_pa
     ):
         assert said in " ".join(again.stderr.split())
     assert load_bundle(out).manifest.steps == 1000
+
+
+def test_memory_goes_back_with_each_checkpoint_and_before_the_bundle_is_put_together(
+    dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given: list[str] = []
+    monkeypatch.setattr(train_module, "give_back", lambda: given.append("checkpoint"))
+    monkeypatch.setattr(finish, "give_back", lambda: given.append("end"))
+    train(dataset, tmp_path / "b", steps=STEPS, **SMALL)
+    assert given == ["checkpoint"] * 3 + ["end"]  # after a hundred steps, when it has chosen, and after the last
 
 
 def test_people_are_told_of_a_plan_that_was_taken_up_before_its_first_step(
