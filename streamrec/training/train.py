@@ -200,7 +200,9 @@ def train(
         loss = learner.learn(turn, step, learning_rate(step, plan.steps), share_kept(step))
         step += 1
         if step % check_every == 0 or step == chosen:
+            give_back()  # a validation needs larger pieces than a step leaves
             ndcg = learner.choose(lessons)
+            give_back()
         done(loss)
     if step == chosen:
         learner.go_on_from_best()

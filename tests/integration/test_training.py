@@ -399,14 +399,15 @@ def test_people_are_told_where_a_stopped_training_stood(trained: Trained, tmp_pa
     assert load_bundle(out).manifest.steps == 1000
 
 
-def test_memory_goes_back_with_each_checkpoint_and_before_the_bundle_is_put_together(
+def test_memory_goes_back_with_each_checkpoint_around_validations_and_before_the_bundle_is_put_together(
     dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     given: list[str] = []
-    monkeypatch.setattr(train_module, "give_back", lambda: given.append("checkpoint"))
+    monkeypatch.setattr(train_module, "give_back", lambda: given.append("in training"))
     monkeypatch.setattr(finish, "give_back", lambda: given.append("end"))
     train(dataset, tmp_path / "b", steps=STEPS, **SMALL)
-    assert given == ["checkpoint"] * 3 + ["end"]  # after a hundred steps, when it has chosen, and after the last
+    checkpoints, validations = 3, 3  # after a hundred steps, when it has chosen, after the last; after 50, 100, and to choose
+    assert given == ["in training"] * (checkpoints + 2 * validations) + ["end"]
 
 
 def test_people_are_told_of_a_plan_that_was_taken_up_before_its_first_step(
