@@ -235,7 +235,7 @@ def _of_events(by_topic: Mapping[str, Sequence[LogRecord]]) -> dict[Place, tuple
     for topic in EVENT_TYPES:
         for record in by_topic[topic]:
             try:
-                user = read_event(topic, record.value, record.headers).user_id
+                user = read_event(topic, record.value, record.headers, record.timestamp).user_id
             except InvalidRecord:
                 continue
             found = reaches[user, topic, record.partition]

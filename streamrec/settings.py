@@ -18,6 +18,7 @@ from streamrec.core.pipeline import SlateRules
 from streamrec.core.session import SessionRules
 
 PREFIX = "STREAMREC_"
+GONE = {PREFIX + "ALLOWED_LATENESS_SECONDS": "no valid event is left out for its age"}
 
 
 class Settings(BaseSettings):
@@ -39,7 +40,7 @@ class Settings(BaseSettings):
     diversity: float = Field(0.5, ge=0, le=1, description="of slates, where the bundle is tuned Next-K; 0: accuracy alone")
     max_history: int = Field(100, ge=1, le=100, description="interactions kept for each user")
     session_gap_seconds: float = Field(1800, gt=0, description="a longer pause starts a new session")
-    allowed_lateness_seconds: float = Field(1800, ge=0, description="events further out of order are counted and left out")
+    order_wait_ms: int = Field(500, ge=0, description="longest wait for the other topic's records, so that events go by time")
 
     ops_host: str = Field("127.0.0.1", description="where /livez, /readyz and /metrics are served")
     ops_port: int = Field(6066, ge=0, le=65535, description="0 takes any free port")
@@ -95,7 +96,6 @@ class Settings(BaseSettings):
         return SessionRules(
             max_history=self.max_history,
             gap_ms=round(self.session_gap_seconds * 1000),
-            lateness_ms=round(self.allowed_lateness_seconds * 1000),
         )
 
 
@@ -129,6 +129,8 @@ def _read_file(path: str | None) -> dict[str, Any]:
 def _refuse_unknown(environment: Iterable[str]) -> None:
     known = {PREFIX + name.upper() for name in Settings.model_fields} | {PREFIX + "SETTINGS"}
     for name in environment:
+        if reason := GONE.get(name):
+            raise UserError(f"environment: {name} is gone: {reason}; unset it")
         if name.startswith(PREFIX) and name not in known:
             raise UserError(f"environment: {name} is no setting; see `streamrec settings` for all of them")
 

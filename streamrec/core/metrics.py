@@ -20,6 +20,9 @@ DEAD_LETTERS = Metric("streamrec_dead_letters_total", "counter", ("topic", "reas
 MISROUTED_EVENTS = Metric(
     "streamrec_misrouted_total", "counter", ("topic",), "Events in a wrong partition, sent on to their right one."
 )
+ANOTHER_LOG = Metric(
+    "streamrec_another_log_total", "counter", ("topic",), "Events taken in from a topic whose offsets have begun again."
+)
 RECOMMENDATIONS = Metric(
     "streamrec_recommendations_total", "counter", ("source",), "Recommendations sent, by the rung that proposed."
 )

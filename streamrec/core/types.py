@@ -16,6 +16,8 @@ Text = Annotated[str, Meta(max_length=20_000)]
 Name = Annotated[str, Meta(max_length=256)]
 EventType = Literal["click", "listen"]
 Applied = Annotated[dict[str, Count], Meta(max_length=16)]  # by source topic the last offset that was taken in
+AppliedAt = Annotated[dict[str, Milliseconds], Meta(max_length=16)]  # by source topic the greatest record timestamp taken in
+Hashes = Annotated[tuple[Annotated[int, Meta(ge=0, le=2**32 - 1)], ...], Meta(max_length=4000)]  # of item ids, see core.had
 
 
 class Message(Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -85,7 +87,8 @@ class Session(Message, frozen=True, kw_only=True, omit_defaults=True):
     Every record on ``sessions`` means: a recommendation for ``trigger`` is due. ``applied`` holds, for each source topic, the
     last offset that this session has taken in (its partition is the record's own). ``started_at`` is when the current run
     of interactions began; ``history`` may reach back further. ``catalogue`` is the version of the catalogue to recommend from:
-    named here, not where the recommendation is made, so that making it twice gives the same bytes.
+    named here, not where the recommendation is made, so that making it twice gives the same bytes. ``had`` holds items that the
+    user had and that are in the history no more; ``had_late`` those learned of since the trigger, which count from the next one on.
     """
 
     schema_version: Literal[1]
@@ -96,6 +99,9 @@ class Session(Message, frozen=True, kw_only=True, omit_defaults=True):
     started_at: Milliseconds
     history: Annotated[tuple[Interaction, ...], Meta(min_length=1, max_length=100)]
     erased_at: Milliseconds | None = None  # the user was erased before: what was written up to then is not taken in any more
+    applied_at: AppliedAt = {}
+    had: Hashes = ()
+    had_late: Hashes = ()
 
 
 class Erased(Message, frozen=True, kw_only=True, omit_defaults=True):
@@ -106,6 +112,7 @@ class Erased(Message, frozen=True, kw_only=True, omit_defaults=True):
 
     applied: Applied
     erased_at: Milliseconds
+    applied_at: AppliedAt = {}
 
 
 class Versions(Message, frozen=True, kw_only=True, omit_defaults=True):

@@ -75,7 +75,7 @@ class Replay:
             return None
         if record.topic not in EVENT_TYPES:
             return None
-        event = read_event(record.topic, record.value, record.headers)
+        event = read_event(record.topic, record.value, record.headers, record.timestamp)
         if not belongs(partition_of(event.user_id, self._partitions), record.partition, record.headers):
             self.counts["misrouted"] += 1  # the worker sends it on: it comes again, in its right partition
             return None

@@ -88,7 +88,7 @@ def _by_offset(record: LogRecord) -> tuple[str, int, int]:
 
 def _user(record: LogRecord) -> str | None:
     try:
-        return read_event(record.topic, record.value, record.headers).user_id
+        return read_event(record.topic, record.value, record.headers, record.timestamp).user_id
     except InvalidRecord:
         return None
 

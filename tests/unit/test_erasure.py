@@ -24,8 +24,13 @@ HELD = session("a", "b", applied={"listens": 7, "clicks": 2})
 
 def test_an_erasure_leaves_only_how_far_the_session_reached() -> None:
     left, outcome = update(HELD, ERASURE, position(3, "clicks", timestamp=NOW), 0, RULES)
-    assert (left, outcome) == (Erased(applied={"listens": 7, "clicks": 3}, erased_at=NOW), Outcome.ERASED)
-    assert update(None, ERASURE, position(0, "clicks", timestamp=NOW), 0, RULES)[0] == Erased(applied={"clicks": 0}, erased_at=NOW)
+    assert (left, outcome) == (
+        Erased(applied={"listens": 7, "clicks": 3}, erased_at=NOW, applied_at={"clicks": NOW}),
+        Outcome.ERASED,
+    )
+    assert update(None, ERASURE, position(0, "clicks", timestamp=NOW), 0, RULES)[0] == Erased(
+        applied={"clicks": 0}, erased_at=NOW, applied_at={"clicks": NOW}
+    )
 
 
 LEFT = Erased(applied={"listens": 7, "clicks": 3}, erased_at=NOW)
@@ -39,7 +44,10 @@ def test_what_comes_again_does_not_bring_the_user_back(topic: str, offset: int) 
 
 def test_what_was_written_before_on_the_other_topic_and_comes_late_does_not_either() -> None:
     late, outcome = update(LEFT, event("c"), position(8, "listens", timestamp=NOW), 0, RULES)
-    assert (late, outcome) == (Erased(applied={"listens": 8, "clicks": 3}, erased_at=NOW), Outcome.LATE)
+    assert (late, outcome) == (
+        Erased(applied={"listens": 8, "clicks": 3}, erased_at=NOW, applied_at={"listens": NOW}),
+        Outcome.BEFORE_ERASURE,
+    )
 
 
 def test_what_is_sent_afterwards_begins_a_session_that_still_knows_how_far_the_old_one_reached() -> None:
@@ -48,7 +56,7 @@ def test_what_is_sent_afterwards_begins_a_session_that_still_knows_how_far_the_o
     assert [past.item_id for past in back.history] == ["c"]
     assert back.applied == {"listens": 7, "clicks": 4}
     late, outcome = update(back, event("d"), position(8, "listens", timestamp=NOW), 0, RULES)
-    assert outcome is Outcome.LATE
+    assert outcome is Outcome.BEFORE_ERASURE
     assert [past.item_id for past in late.history] == ["c"]
     new, outcome = update(late, event("d", NOW + 2), position(9, "listens", timestamp=NOW + 1), 0, RULES)
     assert outcome is Outcome.APPLIED
@@ -87,12 +95,17 @@ def newest(records: list[LogRecord]) -> dict[tuple[str, bytes | None], bytes | N
     return {(each.topic, each.key): each.value for each in records}
 
 
+REACHED = {
+    "applied": {"clicks": 0, "listens": 2},
+    "erased_at": NOW + 10,
+    "applied_at": {"clicks": NOW + 10, "listens": NOW + 2},
+}
+
+
 def test_replay_emits_a_tombstone_on_every_topic_of_the_user() -> None:
     emitted = replay([*LISTENS, GONE])
     assert newest(emitted) == {(topic, b"anna"): None for topic in ("sessions", "recommendations", "explanations")}
-    assert {each.headers for each in emitted if each.value is None} == {
-        ((ERASED, b'{"applied":{"clicks":0,"listens":2},"erased_at":%d}' % (NOW + 10)),)
-    }
+    assert {each.headers for each in emitted if each.value is None} == {((ERASED, encode(Erased(**REACHED), "json")),)}
     assert newest(replay([*LISTENS, GONE, *LATE])) == newest(emitted)
 
 

@@ -34,8 +34,8 @@ from tests.make import (
 )
 from tests.simulate import PARTITIONS, Life, compacted, fresh, live
 
-HASTY = SessionRules(max_history=4, lateness_ms=20 * MINUTE)
-PATIENT = SessionRules(max_history=1000, lateness_ms=10**9)
+HASTY = SessionRules(max_history=4)
+PATIENT = SessionRules(max_history=1000)
 STEPS = st.lists(st.integers(0, 40), min_size=1, max_size=25)
 ANY_TIMES = STEPS.map(lambda steps: [NOW + 5 * MINUTE * step for step in steps])
 OTHER_TIMES = STEPS.map(lambda steps: [NOW + 5 * MINUTE * step for step in dict.fromkeys(steps)])

@@ -5,14 +5,16 @@ from itertools import pairwise
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
-from streamrec.core.session import Outcome, SessionRules, model_history, update
+from streamrec.core.had import item_hash
+from streamrec.core.session import Outcome, SessionRules, is_ahead, is_another_log, model_history, update
 from streamrec.core.types import Event, Session
 from streamrec.core.wire import encode
 from tests.make import MINUTE, NOW, SECOND, after, event, interaction, outcomes, position, session
 
-PATIENT = SessionRules(max_history=1000, lateness_ms=10**9)  # nothing is late, nothing is forgotten
-HASTY = SessionRules(max_history=4, lateness_ms=20 * MINUTE)
+PATIENT = SessionRules(max_history=1000)  # nothing is forgotten
+HASTY = SessionRules(max_history=4)
 
 
 def streams(least: int = 1) -> st.SearchStrategy[list[Event]]:
@@ -31,7 +33,12 @@ def resent(data: st.DataObject, stream: list[Event]) -> list[Event]:
 
 
 def without_applied(told: Session) -> bytes:
-    return encode(Session(**{name: getattr(told, name) for name in Session.__struct_fields__} | {"applied": {}}))
+    """All that a recommendation is made of."""
+    return encode(replace(told, applied={}, applied_at={}, had_late=()))
+
+
+def had_before(*items: str) -> tuple[int, ...]:
+    return tuple(map(item_hash, items))
 
 
 def test_a_first_event_begins_a_session() -> None:
@@ -122,7 +129,7 @@ def test_a_session_starts_after_the_last_pause(stream: list[Event]) -> None:
 
 @given(streams())
 def test_a_bounded_history_keeps_the_newest(stream: list[Event]) -> None:
-    rules = SessionRules(max_history=4, lateness_ms=10**9)
+    rules = SessionRules(max_history=4)
     newest = sorted(each.occurred_at for each in stream)[-4:]
     assert [past.occurred_at for past in after(stream, rules).history] == newest
 
@@ -147,19 +154,83 @@ def test_of_events_at_the_same_time_the_later_arrival_is_the_newer() -> None:
     assert [past.item_id for past in told.history] == ["a", "b", "c"]
 
 
-@pytest.mark.parametrize(
-    ("behind", "outcome"), [(20 * MINUTE, Outcome.APPLIED), (20 * MINUTE + 1, Outcome.LATE)], ids=["on the edge", "beyond"]
-)
-def test_an_event_is_late_when_it_is_further_behind_than_allowed(behind: int, outcome: Outcome) -> None:
-    told = outcomes([event("b", NOW - behind)], SessionRules(lateness_ms=20 * MINUTE), session("a"))
-    assert told[0][1] is outcome
+@pytest.mark.parametrize("behind", [MINUTE, 31 * MINUTE, 10**10, NOW])
+def test_an_old_event_takes_its_place_and_is_the_trigger(behind: int) -> None:
+    then, outcome = outcomes([event("b", NOW - behind)], SessionRules(), session("a"))[0]
+    assert outcome is Outcome.APPLIED
+    assert then.trigger.event_id == f"b@{NOW - behind}"
+    assert [past.item_id for past in then.history] == ["b", "a"]
 
 
-def test_an_event_before_everything_in_a_full_history_is_late() -> None:
+def test_an_event_older_than_a_full_history_is_had() -> None:
+    """It leaves the trigger and all that the trigger's recommendation is made of alone; the next trigger counts it."""
     full = session("a", "b")
-    then, outcome = outcomes([event("z", NOW - MINUTE)], SessionRules(max_history=2), full)[0]
-    assert outcome is Outcome.LATE
-    assert then.history == full.history
+    rules = SessionRules(max_history=2)
+    (then, outcome), (later, _) = outcomes([event("z", NOW - MINUTE), event("c", NOW + 5 * MINUTE)], rules, full)
+    assert outcome is Outcome.OLDER_THAN_HISTORY
+    assert without_applied(then) == without_applied(full)
+    assert (then.had, then.had_late) == ((), had_before("z"))
+    assert (later.had, later.had_late) == (had_before("z", "a"), ())
+
+
+def test_what_falls_out_of_the_history_was_had() -> None:
+    """In the order of the last time, without what the history holds still, and bounded."""
+    rules = SessionRules(max_history=2, max_had=3)
+    told = [each for each, _ in outcomes([event(name, NOW + n * MINUTE) for n, name in enumerate("abacdefg")], rules)]
+    assert told[2].had == ()  # a, which fell out, is there again
+    assert told[3].had == had_before("b")
+    assert told[-1].had == had_before("c", "d", "e")
+    assert after([event(name, NOW + n * MINUTE) for n, name in enumerate("abcadef")], rules).had == had_before("c", "a", "d")
+
+
+@given(st.lists(st.sampled_from("abcdefghijkl"), min_size=1, max_size=60), st.integers(1, 5), st.integers(1, 12))
+def test_had_and_history_hold_the_last_distinct_items(names: list[str], kept: int, remembered: int) -> None:
+    rules = SessionRules(max_history=kept, max_had=remembered)
+    told = after([event(name, NOW + n * MINUTE) for n, name in enumerate(names)], rules)
+    distinct = list(dict.fromkeys(reversed(names)))[:remembered]
+    known = {*told.had, *(item_hash(past.item_id) for past in told.history)}
+    assert known >= set(had_before(*distinct))
+
+
+def test_offsets_that_begin_again_are_another_log() -> None:
+    """Deleted and made anew: offsets at or below the last one, written later than everything that was applied."""
+    before = after([event(name, NOW + n * MINUTE) for n, name in enumerate("abcd")])
+    reached = position().timestamp
+    anew = position(1, timestamp=reached + 1)
+    assert is_another_log(before, anew)
+    then, outcome = update(before, event("e", NOW + 9 * MINUTE), anew, 0, SessionRules())
+    assert outcome is Outcome.APPLIED
+    assert (then.applied, then.applied_at) == ({"listens": 1}, {"listens": reached + 1})
+    assert is_ahead(before, then)
+    assert not is_ahead(then, before)
+    again = update(then, event("e", NOW + 9 * MINUTE), anew, 0, SessionRules())
+    assert again == (then, Outcome.REDELIVERED)
+
+
+@given(st.lists(st.integers(0, 50), min_size=1, max_size=20), st.data())
+def test_records_of_one_log_are_never_another(times: list[int], data: st.DataObject) -> None:
+    """Whatever their timestamps are, and from wherever they are read again."""
+    held = None
+    for offset, at in enumerate(times):
+        held, _ = update(held, event("a", NOW + offset), position(offset, timestamp=NOW + at), 0, SessionRules())
+    again = data.draw(st.integers(0, len(times) - 1))
+    there = position(again, timestamp=NOW + times[again])
+    assert not is_another_log(held, there)
+    assert update(held, event("a", NOW + again), there, 0, SessionRules()) == (held, Outcome.REDELIVERED)
+
+
+def test_a_session_of_an_older_version_goes_by_offsets() -> None:
+    old = session("a", applied={"listens": 7})
+    assert not is_another_log(old, position(7, timestamp=NOW * 2))
+    then, _ = update(old, event("b", NOW + MINUTE), position(8), 0, SessionRules())
+    assert is_ahead(old, then)
+    assert not is_ahead(then, old)
+
+
+@pytest.mark.parametrize("timestamp", [0, NOW // 1000], ids=["none", "seconds"])
+def test_a_record_timestamp_that_is_no_time_bounds_nothing(timestamp: int) -> None:
+    told, _ = update(None, event("a", NOW), position(timestamp=timestamp), 0, SessionRules())
+    assert told.history[0].occurred_at == NOW
 
 
 @pytest.mark.parametrize(("ahead", "kept"), [(0, 0), (5 * MINUTE, 5 * MINUTE), (10**9, 5 * MINUTE)])
@@ -169,7 +240,7 @@ def test_a_clock_that_runs_ahead_is_believed_up_to_the_skew(ahead: int, kept: in
 
 
 def test_one_wrong_clock_does_not_make_later_events_late() -> None:
-    rules = SessionRules(skew_ms=5 * MINUTE, lateness_ms=30 * MINUTE)
+    rules = SessionRules(skew_ms=5 * MINUTE)
     wrong, _ = update(None, event("a", NOW * 2), position(0, timestamp=NOW), 0, rules)
     _, outcome = update(wrong, event("b", NOW + MINUTE), position(1, timestamp=NOW + MINUTE), 0, rules)
     assert outcome is Outcome.APPLIED
@@ -206,7 +277,7 @@ def test_a_skip_is_a_short_listen_of_less_than_half(fields: dict[str, object], s
     ],
 )
 def test_a_pause_longer_than_the_gap_starts_a_session(minutes: list[int], started: int) -> None:
-    rules = SessionRules(gap_ms=30 * MINUTE, lateness_ms=60 * MINUTE)
+    rules = SessionRules(gap_ms=30 * MINUTE)
     assert after([event("a", NOW + n * MINUTE) for n in minutes], rules).started_at == NOW + started * MINUTE
 
 
