@@ -36,6 +36,9 @@ CATALOGUE_VERSION = Metric("streamrec_catalogue_version", "gauge", (), "How far 
 LOST_RECORDS = Metric(
     "streamrec_lost_records_total", "counter", ("topic",), "Records that the client skipped; the sentinel applied them."
 )
+VOID_COMMITS = Metric(
+    "streamrec_void_commits_total", "counter", ("topic", "role"), "Partitions read from their first offset: their commit was void."
+)
 READY = Metric("streamrec_ready", "gauge", (), "1 where this process is ready, as /readyz says.")
 MODEL_INFO = Metric("streamrec_model_info", "gauge", ("model", "runtime"), "1 for the bundle that is served.")
 

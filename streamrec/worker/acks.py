@@ -92,6 +92,10 @@ class Acks:
             delivery.dropped = True
         return delivery
 
+    def waits(self, topic: str, partition: int) -> bool:
+        """Whether a delivery of the partition is not acknowledged yet."""
+        return bool(self._queues.get((topic, partition)))
+
     def oldest(self) -> Delivery | None:
         """The delivery that has waited longest."""
         return min((queue[0] for queue in self._queues.values() if queue), key=lambda delivery: delivery.taken_at, default=None)

@@ -13,6 +13,7 @@ from faust.auth import SASLCredentials, SSLCredentials
 
 import streamrec.worker.lenient  # noqa: F401  (mends aiokafka where it is imported)
 from streamrec.core.errors import UserError
+from streamrec.worker.assignor import PartitionAssignor
 from streamrec.worker.consumer import Transport
 from streamrec.worker.lease import Lease
 from streamrec.worker.mend import TableManager
@@ -25,6 +26,7 @@ log = structlog.get_logger(__name__)
 # Faust's 1 MB, a backlog's other partitions would wait for minutes.
 FETCH_BYTES = 65_536
 LOOK = 0.1  # seconds between two looks at a lease
+METADATA_MS = 10_000  # partitions that are added to a topic are seen within this time
 
 
 class App(faust.App):
@@ -36,7 +38,11 @@ class App(faust.App):
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
         self.failed = asyncio.Event()
+        self.connection: Connection = {}
+        self.topic_ids: dict[str, str] = {}  # by topic, to tell one made anew; empty: not looked at
+        self.before_drain: Callable[[], None] = lambda: None  # called before what is in hand is waited for
         self.after_drain: Callable[[], None] = lambda: None  # called when no more is waited for before partitions go
+        self.on_void_commit: Callable[[str], None] = lambda topic: None
 
     async def on_first_start(self) -> None:
         await super().on_first_start()
@@ -46,6 +52,10 @@ class App(faust.App):
         """Has `run_apps` stop the process, in order. `crash` would tear down what still has to commit."""
         self.failure = self.failure or failure
         self.failed.set()
+
+    def empty_tables(self) -> set[int]:
+        """The partitions of which the tables' changelog has never held anything."""
+        return {partition for table in self.tables.values() for partition in getattr(table, "empty", ())}
 
     def _create_directories(self) -> None:
         pass
@@ -117,7 +127,14 @@ def make_app(
         delivery_timeout: seconds after which a record that Kafka does not take is refused (Faust waits 20 minutes).
         mended: False gives Faust as released, to see what the mends are for.
     """
-    options: dict[str, Any] = {"TableManager": TableManager, "consumer_max_fetch_size": FETCH_BYTES} if mended else {}
+    options: dict[str, Any] = {}
+    if mended:
+        options = {
+            "TableManager": TableManager,
+            "PartitionAssignor": PartitionAssignor,
+            "consumer_max_fetch_size": FETCH_BYTES,
+            "consumer_metadata_max_age_ms": METADATA_MS,
+        }
     app = (MendedApp if mended else App)(
         app_id,
         broker=[f"kafka://{quote(server, safe=':[]')}" for server in servers(connection)],
@@ -150,6 +167,7 @@ def make_app(
         **options,
     )
     app.drain_timeout = drain_timeout
+    app.connection = connection
     return app
 
 

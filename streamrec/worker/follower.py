@@ -39,7 +39,13 @@ class Follower:
 
     async def run(self) -> None:
         """Reads until cancelled; ``caught_up`` is set once everything that was there at the start has been read."""
-        consumer = AIOKafkaConsumer(group_id=None, enable_auto_commit=False, auto_offset_reset="earliest", **self._connection)
+        consumer = AIOKafkaConsumer(
+            **self._connection,
+            group_id=None,
+            enable_auto_commit=False,
+            auto_offset_reset="earliest",
+            isolation_level="read_committed",
+        )
         await consumer.start()
         self._consumer = consumer
         try:
@@ -55,6 +61,10 @@ class Follower:
                     self.caught_up.set()
         finally:
             await stop_surely(consumer.stop(), consumer)
+
+    def not_ready(self) -> list[str]:
+        """Why the catalogue makes this process not ready."""
+        return [] if self.caught_up.is_set() else [f"{self._partition.topic}: not read to its end yet"]
 
     async def reached(self, version: int) -> None:
         """Waits until the catalogue goes as far as ``version``.

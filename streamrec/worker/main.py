@@ -14,7 +14,7 @@ from streamrec.build import Recommender, build_recommender
 from streamrec.core.deadletters import DeadLetterLimit
 from streamrec.core.errors import UserError
 from streamrec.core.intake import ERASED
-from streamrec.core.metrics import CATALOGUE_VERSION, LOST_RECORDS, MODEL_INFO, READY
+from streamrec.core.metrics import CATALOGUE_VERSION, LOST_RECORDS, MODEL_INFO, READY, VOID_COMMITS
 from streamrec.core.wire import Format
 from streamrec.settings import Settings
 from streamrec.worker.app import make_app
@@ -30,11 +30,13 @@ from streamrec.worker.recommend import RateCap, RecommendRole
 from streamrec.worker.run import run_apps
 from streamrec.worker.sessions import SessionsRole, is_ahead
 from streamrec.worker.table import ByteTable
+from streamrec.worker.topicwatch import TopicWatch
 
 log = structlog.get_logger(__name__)
 
 SOURCES = {"sessions": ("clicks", "listens"), "recommend": ("sessions", "items"), "explain": ("recommendations",)}
 ROLES = tuple(SOURCES)
+FIXED = ("sessions", "items")  # topics whose number of partitions cannot change: users and the catalogue's versions hang on it
 TARGETS = {  # sessions: what stands in a wrong partition is sent on within its topic
     "sessions": ("sessions", "clicks", "listens", "dead-letters"),
     "recommend": ("recommendations", "dead-letters"),
@@ -64,11 +66,15 @@ def run_worker(settings: Settings, roles: Sequence[str]) -> None:
     connection = client_options(settings)
     reads = {"items", *(topic for role in roles for topic in SOURCES[role])}
     writes = {topic for role in roles for topic in TARGETS[role]}
-    asyncio.run(check(connection, {settings.topic_prefix + name: contracts[name].partitions for name in sorted(reads | writes)}))
+    counts = {settings.topic_prefix + name: contracts[name].partitions for name in sorted(reads | writes)}
+    growing = {settings.topic_prefix + name for name in contracts if name not in FIXED}
+    asyncio.run(check(connection, counts, growing))
     if settings.security_protocol != "PLAINTEXT":
         reads |= writes & {"sessions"}  # its table is read back from there
         groups = [_group(role, settings) for role in roles]
         check_rights(settings, reads=sorted(reads), writes=sorted(writes), groups=groups)
+    watch = TopicWatch(settings, counts, {topic: counts[topic] for topic in growing & counts.keys()})
+    watch.start()
     recommender = build_recommender(settings)
     follower = Follower(recommender.catalogue, settings.topic_prefix + "items", connection)
     parts = Parts(settings, contracts, connection, recommender, follower, Metrics(CollectorRegistry()))
@@ -76,9 +82,15 @@ def run_worker(settings: Settings, roles: Sequence[str]) -> None:
     parts.metrics[MODEL_INFO].labels(model=versions.model, runtime=versions.runtime).set(1)
     parts.metrics[CATALOGUE_VERSION].set_function(lambda: recommender.catalogue.version)
     intakes = [_intake(role, parts) for role in roles]
-    health = Health(intakes)
+    for intake in intakes:
+        intake.app.topic_ids = watch.ids
+    health = Health(intakes, also=[follower.not_ready], publish=parts.metrics[READY].set, watch=watch)
     log.info("starting", roles=list(roles), broker=settings.broker, model=versions.model)
-    run_apps([intake.app for intake in intakes], beside=[follower.run(), health.watch(), _serve_ops(health, parts)])
+    beside = [follower.run(), health.watch(), health.watch_ready(), watch.until_replaced(), _serve_ops(health, parts)]
+    try:
+        run_apps([intake.app for intake in intakes], beside=beside)
+    finally:
+        watch.stop()
 
 
 def _group(role: str, settings: Settings) -> str:
@@ -94,6 +106,8 @@ def _intake(role: str, parts: Parts) -> Intake:
         commit_interval=settings.commit_interval_seconds,
         linger_ms=settings.linger_ms,
     )
+    void = parts.metrics[VOID_COMMITS]
+    app.on_void_commit = lambda topic: void.labels(topic=topic.removeprefix(prefix), role=role).inc()
     body = _MAKE[role](app, parts).run
     topics = [prefix + topic for topic in SOURCES[role]]
     lost = parts.metrics[LOST_RECORDS]
@@ -103,6 +117,7 @@ def _intake(role: str, parts: Parts) -> Intake:
         parts.connection,
         body,
         limit=settings.max_in_flight,
+        order_wait=settings.order_wait_ms / 1000 if role == "sessions" else None,
         on_loss=lambda topic, count: lost.labels(topic=topic.removeprefix(prefix)).inc(count),
     )
 
@@ -141,16 +156,11 @@ _MAKE: dict[str, Callable[[Any, Parts], SessionsRole | RecommendRole | ExplainRo
 
 
 async def _serve_ops(health: Health, parts: Parts) -> None:
-    async def not_ready() -> list[str]:
-        reasons = await health.not_ready()
-        if not parts.follower.caught_up.is_set():
-            reasons.append("catalogue: not read to its end yet")
-        parts.metrics[READY].set(not reasons)
-        return reasons
-
     host, port = parts.settings.ops_host, parts.settings.ops_port
     try:
-        async with ops_server(host, port, ready=not_ready, live=health.not_live, registry=parts.metrics.registry) as bound:
+        async with ops_server(
+            host, port, ready=health.not_ready, notes=health.notes, live=health.not_live, registry=parts.metrics.registry
+        ) as bound:
             log.info("ops server", host=host, port=bound)
             await asyncio.Event().wait()
     except OSError as error:

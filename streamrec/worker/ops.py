@@ -10,13 +10,22 @@ Reasons = Callable[[], Awaitable[list[str]]]  # why not; empty where all is well
 
 
 @asynccontextmanager
-async def ops_server(host: str, port: int, *, ready: Reasons, live: Reasons, registry: CollectorRegistry) -> AsyncIterator[int]:
-    """The server, up as long as the context; gives the port, which the system chooses where 0 was asked for."""
+async def ops_server(
+    host: str, port: int, *, ready: Reasons, live: Reasons, registry: CollectorRegistry, notes: Reasons | None = None
+) -> AsyncIterator[int]:
+    """The server, up as long as the context; gives the port, which the system chooses where 0 was asked for.
 
-    def answer(name: str, reasons: Reasons) -> Callable[[web.Request], Awaitable[web.Response]]:
+    Args:
+        notes: what /readyz says besides, whether ready or not.
+    """
+
+    def answer(name: str, reasons: Reasons, notes: Reasons | None = None) -> Callable[[web.Request], Awaitable[web.Response]]:
         async def handle(_: web.Request) -> web.Response:
             why_not = await reasons()
-            return web.json_response({name: not why_not, "reasons": why_not}, status=503 if why_not else 200)
+            said: dict[str, object] = {name: not why_not, "reasons": why_not}
+            if notes is not None:
+                said["notes"] = await notes()
+            return web.json_response(said, status=503 if why_not else 200)
 
         return handle
 
@@ -25,7 +34,7 @@ async def ops_server(host: str, port: int, *, ready: Reasons, live: Reasons, reg
 
     served = web.Application()
     served.add_routes(
-        [web.get("/livez", answer("live", live)), web.get("/readyz", answer("ready", ready)), web.get("/metrics", metrics)]
+        [web.get("/livez", answer("live", live)), web.get("/readyz", answer("ready", ready, notes)), web.get("/metrics", metrics)]
     )
     runner = web.AppRunner(served, access_log=None)
     await runner.setup()

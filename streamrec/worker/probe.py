@@ -3,7 +3,7 @@
 import asyncio
 import socket
 import ssl
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 from aiokafka.cluster import ClusterMetadata
 from aiokafka.conn import create_conn
@@ -17,8 +17,13 @@ from streamrec.worker.reader import Connection, servers
 SECONDS = 5.0
 
 
-async def check(connection: Connection, topics: Mapping[str, int | None] | None = None) -> None:
+async def check(
+    connection: Connection, topics: Mapping[str, int | None] | None = None, may_have_more: Collection[str] = ()
+) -> None:
     """Connects, and looks for the topics with their partition counts (None: any).
+
+    Args:
+        may_have_more: topics of which more partitions do no harm.
 
     Raises:
         UserError: within some 5 seconds, with the cause.
@@ -27,10 +32,11 @@ async def check(connection: Connection, topics: Mapping[str, int | None] | None 
     for topic, wanted in (topics or {}).items():
         if topic not in found:
             raise UserError(f"topic {topic!r} does not exist, or {_user(connection)} may not see it; run `streamrec topics apply`")
-        if wanted is not None and found[topic] != wanted:
+        if wanted is not None and found[topic] != wanted and not (found[topic] > wanted and topic in may_have_more):
             raise UserError(
-                f"topic {topic!r} has {found[topic]} partitions and needs {wanted}: every topic that is keyed by user must have "
-                f"the same number; make the topics anew with `streamrec topics apply`"
+                f"topic {topic!r} has {found[topic]} partitions and its contract says {wanted}: users would not find their "
+                f"sessions; write `partitions: {found[topic]}` into the contracts of all topics that hold users "
+                f"(STREAMREC_TOPICS_DIR), or use another STREAMREC_TOPIC_PREFIX"
             )
 
 

@@ -12,10 +12,16 @@ Ranges = Mapping[TopicPartition, tuple[int, int]]  # from the first offset up to
 
 
 class Reader:
-    """One connection, opened when it is first used; one read at a time."""
+    """One connection, opened when it is first used; one read at a time.
 
-    def __init__(self, connection: Connection) -> None:
+    Args:
+        committed: what open and aborted transactions hold is not there, and a partition ends at its last stable offset. False
+            shows the end of everything that was written.
+    """
+
+    def __init__(self, connection: Connection, *, committed: bool = True) -> None:
         self._connection = connection
+        self._isolation = "read_committed" if committed else "read_uncommitted"
         self._consumer: Any = None
         self._lock = asyncio.Lock()
 
@@ -33,7 +39,7 @@ class Reader:
     async def read(self, ranges: Ranges) -> AsyncIterator[list[Any]]:
         """The records of the ranges, in batches, each of one partition; in order within a partition.
 
-        Read uncommitted, as an at-least-once Faust reads. Waits as long as a broker is away. Close it when you leave early.
+        Waits as long as a broker is away. Close it when you leave early.
         """
         left = {partition: end for partition, (start, end) in ranges.items() if start < end}
         if not left:
@@ -72,7 +78,13 @@ class Reader:
 
     async def _started(self) -> Any:
         if self._consumer is None:
-            consumer = AIOKafkaConsumer(**self._connection, group_id=None, enable_auto_commit=False, auto_offset_reset="earliest")
+            consumer = AIOKafkaConsumer(
+                **self._connection,
+                group_id=None,
+                enable_auto_commit=False,
+                auto_offset_reset="earliest",
+                isolation_level=self._isolation,
+            )
             try:
                 await consumer.start()
             except BaseException:

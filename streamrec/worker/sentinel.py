@@ -55,6 +55,9 @@ class Sentinel:
         if self._due.get(partition, (None, 0))[0] != current:
             thread = self._app.consumer._thread  # asked, because Faust delivers before it knows
             committed = await thread.call_thread(thread._ensure_consumer().committed, partition)
+            restarted = getattr(self._app.consumer, "restarted", {}).get(partition)
+            if restarted is not None:  # the commit is void
+                committed = restarted.start
             first = (await self._reader.extents([partition]))[partition][0]
             offset = committed or first
             if offset < first:
@@ -64,15 +67,30 @@ class Sentinel:
                 self._due[partition] = (current, max(offset, first))
         return self._due[partition][1]
 
-    async def overdue(self, partitions: Collection[TopicPartition]) -> dict[TopicPartition, int]:
-        """The partitions that hold records which were not delivered yet, and the offset that is due there."""
+    def reached(self, partition: TopicPartition) -> int | None:
+        """The offset after the last one delivered; None where nothing of this assignment was."""
+        generation, due = self._due.get(partition, (None, 0))
+        return due if generation == self._app.consumer_generation_id else None
+
+    async def overdue(self, partitions: Collection[TopicPartition]) -> tuple[dict[TopicPartition, int], dict[TopicPartition, int]]:
+        """The partitions that hold records which were not delivered yet, with the offset that is due there; and those in which
+        nothing is due, with the offset up to which they hold no record: markers of transactions, or aborted records.
+        """
         ends = {partition: end for partition, (_, end) in (await self._reader.extents(partitions)).items()}
-        late = {}
+        late, passed = {}, {}
         for partition, end in ends.items():
             due = await self.due(partition)
             if due < end and await self._holds_records(partition, due, end):
                 late[partition] = due
-        return late
+            elif due < end:
+                passed[partition] = end
+        return late, passed
+
+    def passes(self, partition: TopicPartition, end: int) -> None:
+        """Nothing before ``end`` is due any more."""
+        due = self.reached(partition)
+        if due is not None and due < end:
+            self._due[partition] = (self._app.consumer_generation_id, end)
 
     async def _missing(self, partition: TopicPartition, start: int, end: int) -> AsyncIterator[Any]:
         lost = 0

@@ -53,6 +53,7 @@ class ByteTable(faust.Table[bytes, bytes]):
         self._rows: dict[int, dict[bytes, bytes]] = {}  # compressed: little more than half the memory, for a microsecond a write
         self._next: dict[int, int] = {}  # the offset after the last one that the rows contain, without a gap
         self.loaded = 0  # records read in the last recovery
+        self.empty: set[int] = set()  # partitions of the changelog that have never held a record
         app.tables.add(self)
 
     def read(self, partition: int, key: bytes) -> bytes | None:
@@ -81,11 +82,13 @@ class ByteTable(faust.Table[bytes, bytes]):
         for lost in set(self._rows) - partitions:
             del self._rows[lost]
             self._next.pop(lost, None)
+        self.empty = set()
         if not partitions:
             return
         wanted = [TopicPartition(self._changelog, partition) for partition in sorted(partitions)]
         async with Reader(self._connection) as reader:
             extents = await reader.extents(wanted)
+            self.empty = {at.partition for at, (_, end) in extents.items() if end == 0}
             # kept as it is where nobody but us wrote since
             stale = {at: extent for at, extent in extents.items() if self._next.get(at.partition) != extent[1]}
             for at in stale:

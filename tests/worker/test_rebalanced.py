@@ -92,7 +92,7 @@ def test_the_intake_hands_nothing_out_that_was_taken_back_while_it_waited_for_ro
     async def run() -> list[int]:
         app = Sending()
         intake = Intake.__new__(Intake)
-        intake.acks = Acks(app, limit=1)
+        intake.acks, intake.order, intake._taking = Acks(app, limit=1), None, None
 
         async def records(_: Any) -> AsyncIterator[Record]:
             for number in range(2):
