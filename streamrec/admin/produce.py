@@ -3,7 +3,7 @@
 import threading
 import time
 from collections.abc import Callable, Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from kafka import KafkaProducer
@@ -18,6 +18,8 @@ from streamrec.settings import Settings
 
 TOPICS = {event_type: topic for topic, event_type in EVENT_TYPES.items()}
 MAX_UNCONFIRMED = 5_000
+CONFIRM_SECONDS = 60
+MAX_USERS = 20_000  # whose last record is remembered, confirmed or not
 PROGRESS_SECONDS = 0.1
 
 Progress = Callable[[int, int], None]
@@ -40,6 +42,8 @@ def produce(
     progress: Progress = lambda done, total: None,
 ) -> Produced:
     """Publishes items and events, and returns when the broker has confirmed all of them.
+
+    A user's events are written in their order across topics too: by the record timestamps the worker takes two topics.
 
     Args:
         speed: events come at this multiple of the recorded time.
@@ -64,7 +68,7 @@ def produce(
             if (wait := started + due - time.monotonic()) > 0:
                 time.sleep(wait)
             event = dataset.event(int(row))
-            sent.send(producer, prefix + TOPICS[event.event_type], event.user_id, event)
+            sent.send_in_order(producer, prefix + TOPICS[event.event_type], event.user_id, event)
         producer.flush()
         sent.settle()
     return Produced(len(dataset.items), len(rows), len(dataset) - len(rows))
@@ -89,8 +93,21 @@ class _Sent:
         self._shown_at = 0.0
         self._room = threading.Semaphore(MAX_UNCONFIRMED)
         self._refused: list[Exception] = []
+        self._last: dict[str, tuple[str, Any]] = {}  # by key, the topic and the future of the last record
 
-    def send(self, producer: KafkaProducer, topic: str, key: str, message: Message) -> None:
+    def send_in_order(self, producer: KafkaProducer, topic: str, key: str, message: Message) -> None:
+        """Sends when the key's last record, if it went to another topic, has been written, and a millisecond is over."""
+        last_topic, last = self._last.get(key, (topic, None))
+        if last_topic != topic and last is not None:
+            written = last.get(timeout=CONFIRM_SECONDS)
+            while time.time() * 1000 <= written.timestamp + 1:
+                time.sleep(0.0005)
+        self._last[key] = topic, self.send(producer, topic, key, message)
+        if len(self._last) > MAX_USERS:
+            self._last = {user: sent for user, sent in self._last.items() if not sent[1].is_done}
+
+    def send(self, producer: KafkaProducer, topic: str, key: str, message: Message) -> Any:
+        """Sends, and gives the future of what is written."""
         self._room.acquire()
         if self._refused:
             raise self._refused[0]
@@ -100,6 +117,7 @@ class _Sent:
         self._done += 1
         if time.monotonic() - self._shown_at > PROGRESS_SECONDS:
             self._show()
+        return future
 
     def settle(self) -> None:
         if self._refused:

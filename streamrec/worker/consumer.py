@@ -90,6 +90,7 @@ class Consumer(driver.Consumer):
         super().__init__(*args, **kwargs)
         self._confirmed: dict[TP, int] = {}
         self.held_back: set[TP] = set()  # not fetched for now
+        self.handed_out: dict[TP, int] = {}  # by partition, the offset after the last record that Faust was given
         self.restarted: dict[TP, Restart] = {}  # of this assignment
 
     def _new_consumer_thread(self) -> ConsumerThread:
@@ -122,6 +123,7 @@ class Consumer(driver.Consumer):
         await super().on_partitions_revoked(revoked)
         self._confirmed.clear()
         self.restarted.clear()
+        self.handed_out.clear()
         # a queue that was full would otherwise un-pause its partition in the middle of the next recovery
         self._buffered_partitions.clear()
 
@@ -215,7 +217,11 @@ class Consumer(driver.Consumer):
         if not wanted:  # none would mean all
             await asyncio.sleep(HELD_SECONDS)
             return {}
-        return await super()._getmany(wanted, min(timeout, HELD_SECONDS) if len(wanted) < len(active_partitions) else timeout)
+        if len(wanted) < len(active_partitions):
+            timeout = min(timeout, HELD_SECONDS)
+        fetched = await super()._getmany(wanted, timeout)
+        self.handed_out |= {TP(*at): records[-1].offset + 1 for at, records in fetched.items()}
+        return fetched
 
     async def wait_empty(self) -> None:
         app = cast(Any, self.app)

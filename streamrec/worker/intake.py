@@ -49,7 +49,7 @@ class Intake:
         self.topics = tuple(topics)
         self.acks = Acks(app, limit)
         self.sentinel = Sentinel(app, connection, on_loss)
-        self.order = None if order_wait is None else TimeOrder(app, topics, order_wait)
+        self.order = None if order_wait is None else TimeOrder(app, topics, order_wait, self.sentinel.reached)
         self._body = body
         self._taking: TopicPartition | None = None  # of which a record waits for its place among the deliveries
         raw: faust.Schema[bytes, bytes] = faust.Schema(

@@ -2,15 +2,16 @@
 
 Topics are read at different speeds, above all in a backlog. Of the partitions with one number, which hold the same users, the
 record with the smallest timestamp comes next; ties go by topic name, and within a partition its own order holds. A partition
-with no record here is waited for if records of it are known to lie on the broker: ``wait`` seconds at most, once. One that is
-known to be at its end is not waited for, so an idle topic costs nothing.
+with no record here is waited for if records of it are known to lie on the broker, or on their way through Faust: ``wait`` seconds
+at most after Faust has delivered what it fetched, once. One that is known to be at its end is not waited for, so an idle topic
+costs nothing.
 
 Records are queued here between the sentinel and the acknowledgement. A partition whose queue is full is not fetched.
 """
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Collection
+from collections.abc import AsyncIterator, Callable, Collection
 from time import monotonic
 from typing import Any, NamedTuple
 
@@ -20,6 +21,7 @@ from streamrec.worker.record import Record
 
 FULL = 500  # records of a partition: no more of it is fetched
 ROOM = 100  # records of a partition: it is fetched again
+BUSY = 10  # times the wait, for which a partition is waited for while Faust delivers what it fetched
 
 
 class _Choice(NamedTuple):
@@ -34,14 +36,18 @@ class TimeOrder:
         app: the Faust app; its consumer is `streamrec.worker.consumer.Consumer`.
         topics: whose partitions of one number belong together.
         wait: seconds that a partition with records to come is waited for.
+        reached: the offset after the last record of a partition that came here; None before the first.
     """
 
-    def __init__(self, app: Any, topics: Collection[str], wait: float) -> None:
+    def __init__(self, app: Any, topics: Collection[str], wait: float, reached: Callable[[TP], int | None]) -> None:
         self._app = app
+        self._reached = reached
         self._topics = sorted(topics)
         self._wait = wait
         self._queues: dict[int, dict[str, deque[Record]]] = {}  # by partition number, those that hold something; least recent first
         self._late_since: dict[TP, float] = {}  # partitions that are waited for
+        self._arrived_at = 0.0  # when a record came last
+        self._busy_at = 0.0  # when Faust was seen last with records that have not come here yet
         self._generation: int | None = None
         self._arrived = asyncio.Event()
         app.before_drain = self.drop
@@ -90,6 +96,7 @@ class TimeOrder:
                 self._late_since.pop(TP(record.topic, record.partition), None)
                 if len(queue) >= FULL:
                     self._app.consumer.held_back.add(TP(record.topic, record.partition))
+            self._arrived_at = monotonic()
             self._arrived.set()
 
     def _next(self, now: float, wait: bool) -> _Choice:
@@ -120,10 +127,18 @@ class TimeOrder:
     def _left_to_wait(self, topic: str, partition: int, now: float) -> float:
         """Seconds for which records of an empty partition are to be waited for still."""
         at = TP(topic, partition)
-        if self._app.rebalancing or not self._app.consumer.has_more(at):
+        if self._app.rebalancing or not (self._app.consumer.has_more(at) or self._in_transit(at)):
             self._late_since.pop(at, None)
             return 0.0
-        return self._late_since.setdefault(at, now) + self._wait - now
+        since = self._late_since.setdefault(at, now)
+        if now - self._arrived_at < self._wait and any(map(self._in_transit, self._app.consumer.handed_out)):
+            self._busy_at = now
+        return min(max(since, self._busy_at) + self._wait, since + BUSY * self._wait) - now
+
+    def _in_transit(self, at: TP) -> bool:
+        """Whether Faust has fetched records of a partition that have not come here."""
+        handed_out: int = self._app.consumer.handed_out.get(at, 0)
+        return handed_out > (self._reached(at) or 0)
 
     def _forget_older_generations(self) -> None:
         if self._generation != self._app.consumer_generation_id:

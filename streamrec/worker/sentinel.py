@@ -5,10 +5,11 @@ records are in it they were lost on the way, and are counted, named in the log a
 """
 
 from collections.abc import AsyncIterator, Callable, Collection
-from typing import Any
+from typing import Any, cast
 
 import structlog
 from aiokafka import TopicPartition
+from faust.types import TP
 
 from streamrec.worker.reader import Connection, Reader
 from streamrec.worker.record import Record, from_consumer_record, from_message
@@ -67,9 +68,9 @@ class Sentinel:
                 self._due[partition] = (current, max(offset, first))
         return self._due[partition][1]
 
-    def reached(self, partition: TopicPartition) -> int | None:
+    def reached(self, partition: TP) -> int | None:
         """The offset after the last one delivered; None where nothing of this assignment was."""
-        generation, due = self._due.get(partition, (None, 0))
+        generation, due = self._due.get(cast(TopicPartition, partition), (None, 0))
         return due if generation == self._app.consumer_generation_id else None
 
     async def overdue(self, partitions: Collection[TopicPartition]) -> tuple[dict[TopicPartition, int], dict[TopicPartition, int]]:
@@ -88,7 +89,7 @@ class Sentinel:
 
     def passes(self, partition: TopicPartition, end: int) -> None:
         """Nothing before ``end`` is due any more."""
-        due = self.reached(partition)
+        due = self.reached(TP(*partition))
         if due is not None and due < end:
             self._due[partition] = (self._app.consumer_generation_id, end)
 

@@ -22,7 +22,7 @@ class App:
 
     def __init__(self, *more: TP) -> None:
         self.more = set(more)
-        self.consumer = SimpleNamespace(held_back=set(), unacked=set(), has_more=self.more.__contains__)
+        self.consumer = SimpleNamespace(held_back=set(), unacked=set(), has_more=self.more.__contains__, handed_out={})
         self.consumer_generation_id = 1
         self.rebalancing = False
         self.before_drain: Callable[[], None] = lambda: None
@@ -46,7 +46,7 @@ async def given_in_order(*batches: list[Record] | Callable[[], Any]) -> AsyncIte
 
 def taken(app: App, *batches: Any, wait: float = WAIT) -> list[tuple[str, int]]:
     async def run() -> list[tuple[str, int]]:
-        ordered = TimeOrder(app, ("listens", "clicks"), wait)
+        ordered = TimeOrder(app, ("listens", "clicks"), wait, lambda at: None)
         return [(each.topic, each.timestamp) async for each in ordered.records(given_in_order(*batches))]
 
     return asyncio.run(run())
@@ -75,6 +75,21 @@ def test_a_partition_with_more_to_come_is_waited_for() -> None:
     assert taken(app, listens(5), clicks(1), app.more.clear, wait=60) == [("clicks", 1), ("listens", 5)]
 
 
+def test_what_faust_has_fetched_is_waited_for() -> None:
+    """Longer than the wait, as long as records arrive; once the last has, the wait begins."""
+    app = App()
+    reached = {TP("clicks", 0): 0}
+    app.consumer.handed_out = {TP("clicks", 0): 9}
+
+    async def run() -> list[tuple[str, int]]:
+        ordered = TimeOrder(app, ("listens", "clicks"), WAIT, reached.get)
+        slowly = [part for n in range(20) for part in (listens(7, partition=1), listens(8 + n) if n == 0 else [])]
+        source = given_in_order(*slowly, lambda: reached.update({TP("clicks", 0): 9}), clicks(1))
+        return [(each.topic, each.timestamp) async for each in ordered.records(source)]
+
+    assert asyncio.run(run()) == [("listens", 7)] * 20 + [("clicks", 1), ("listens", 8)]
+
+
 def test_the_wait_ends() -> None:
     """Once: what comes later of the other partition goes on at once."""
 
@@ -82,7 +97,7 @@ def test_the_wait_ends() -> None:
         await asyncio.sleep(3 * WAIT)
 
     async def run() -> tuple[list[int], float]:
-        ordered = TimeOrder(App(TP("clicks", 0)), ("listens", "clicks"), WAIT)
+        ordered = TimeOrder(App(TP("clicks", 0)), ("listens", "clicks"), WAIT, lambda at: None)
         began = asyncio.get_running_loop().time()
         times = [each.timestamp async for each in ordered.records(given_in_order(listens(*range(50)), pause, listens(50)))]
         return times, asyncio.get_running_loop().time() - began
