@@ -11,6 +11,7 @@ import structlog
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from streamrec.cli.repeats import CLIENTS, FewRepeats
 from streamrec.settings import Settings
 
 PIPE_WIDTH = 160  # of tables where there is no terminal: nothing is cut
@@ -48,6 +49,7 @@ def set_up_logging(settings: Settings) -> None:
             foreign_pre_chain=shared, processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, renderer]
         )
     )
+    handler.addFilter(FewRepeats())
     structlog.configure(
         processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
         logger_factory=structlog.stdlib.LoggerFactory(),
@@ -57,5 +59,5 @@ def set_up_logging(settings: Settings) -> None:
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(settings.log_level.upper())
-    for talkative in ("aiokafka", "kafka", "faust", "mode", "asyncio"):
+    for talkative in CLIENTS:
         logging.getLogger(talkative).setLevel(logging.WARNING)  # aiokafka's DEBUG costs 11 % even when not printed

@@ -10,6 +10,7 @@ from aiokafka import TopicPartition
 from aiokafka.errors import KafkaError
 
 from streamrec.worker.intake import Intake
+from streamrec.worker.limitedlog import LimitedLog
 from streamrec.worker.topicwatch import TopicWatch
 
 log = structlog.get_logger(__name__)
@@ -45,6 +46,7 @@ class Health:
         self._also = also
         self._publish = publish
         self._watch = watch
+        self._unseen = LimitedLog(log)
         self._late_since: dict[str, dict[TopicPartition, tuple[int, float]]] = {}  # by app: (the offset that is due, since when)
         self._moved_at: dict[str, float] = {}  # by app, when anything of it moved last
         self._open_since: dict[TopicPartition, tuple[int, float]] = {}  # (last stable offset, since when it is not the end)
@@ -97,7 +99,7 @@ class Health:
                 try:
                     self._look(app, await asyncio.wait_for(self._late(intake), self._patience), monotonic())
                 except (KafkaError, OSError, TimeoutError) as error:
-                    log.warning("cannot see how far the topics go", app=app, error=repr(error))
+                    self._unseen.warning("", "cannot read end offsets", app=app, error=repr(error))
                     self._look(app, {}, monotonic())
 
     def _of_apps(self) -> Iterator[str]:

@@ -76,8 +76,15 @@ class TopicWatch(threading.Thread):
         return [f"broker {self._settings.broker}: no answer for {silence:.0f} s" + (f" ({self._silent})" if self._silent else "")]
 
     async def until_replaced(self) -> None:
-        """Waits, and raises TopicReplaced."""
+        """Waits, and raises TopicReplaced; says meanwhile when the broker falls silent, and when it answers again."""
+        silent = False
         while not self._replaced:
+            reasons = self.not_ready()
+            if reasons and not silent:
+                log.error("broker does not answer; waiting for it", why=reasons[0])
+            elif silent and not reasons:
+                log.info("broker answers again", broker=self._settings.broker)
+            silent = bool(reasons)
             await asyncio.sleep(0.5)
         raise TopicReplaced(self._replaced)
 
