@@ -41,8 +41,12 @@ def connect_producer(settings: Settings, **options: Any) -> KafkaProducer:
 
 
 def connect_consumer(settings: Settings, **options: Any) -> KafkaConsumer:
-    """A consumer without a group, so that looking changes nothing; see `connect`."""
-    return _open(KafkaConsumer, settings, group_id=None, allow_auto_create_topics=False, **options)
+    """A consumer without a group, so that looking changes nothing; see `connect`.
+
+    It sees what a worker sees: nothing of open or aborted transactions, and a partition ends at its last stable offset.
+    """
+    options = {"group_id": None, "allow_auto_create_topics": False, "isolation_level": "read_committed"} | options
+    return _open(KafkaConsumer, settings, **options)
 
 
 def client_options(settings: Settings) -> dict[str, Any]:

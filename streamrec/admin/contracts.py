@@ -14,6 +14,9 @@ _PLACES = (_PACKAGE / "topics", _PACKAGE.parent / "topics")  # in a wheel; in a 
 
 TopicName = Annotated[str, Meta(pattern=r"^[a-z][a-z0-9-]*$", max_length=100)]
 
+# Topics whose number of partitions cannot change: users live in those of `sessions`, versions are offsets of `items`.
+FIXED_PARTITIONS = ("sessions", "items")
+
 
 class TopicContract(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What everybody can count on about one topic. ``name`` is without the deployment's prefix."""

@@ -9,12 +9,16 @@ from kafka import errors as kafka_errors
 from kafka.admin import ConfigResource, ConfigResourceType
 
 from streamrec.admin.client import broker_errors, connect
-from streamrec.admin.contracts import TopicContract, load_contracts
+from streamrec.admin.contracts import FIXED_PARTITIONS, TopicContract, load_contracts
 from streamrec.core.errors import UserError
 from streamrec.settings import Settings
 
 SAFE_REPLICAS = 3  # from here on two of them must have a write before it counts
 SEEN_SECONDS = 5.0
+LEFT = {  # what is not changed, and why
+    "replicas": "with {0.found} replicas instead of {0.wanted}: reassign its partitions",
+    "partitions": "with {0.found} partitions instead of {0.wanted}: users keep the first {0.wanted}, records elsewhere are sent on",
+}
 
 
 class Difference(NamedTuple):
@@ -61,7 +65,7 @@ def apply(settings: Settings, replicas: int | None = None) -> list[Action]:
     """Creates the topics that are missing and sets configuration that differs. Doing it again does nothing.
 
     Raises:
-        UserError: a topic has another number of partitions than its contract says; nothing is changed then.
+        UserError: a topic has fewer partitions than its contract says, or `sessions` or `items` has more; nothing is changed then.
     """
     contracts = load_contracts(settings.topics_dir)
     prefix = settings.topic_prefix
@@ -78,7 +82,7 @@ def apply(settings: Settings, replicas: int | None = None) -> list[Action]:
         if missing:  # what a new topic needs besides its contract depends on its replicas
             differences = _until_seen(look, lambda each: each.what == "topic")
         actions += _alter(admin, differences)
-        _until_seen(look, lambda each: each.what != "replicas")
+        _until_seen(look, lambda each: each.what not in LEFT)
         return actions
 
 
@@ -147,7 +151,10 @@ def _default_replicas(admin: KafkaAdminClient) -> int:
 
 
 def _refuse_other_partitions(differences: list[Difference], contracts: dict[str, TopicContract], prefix: str) -> None:
-    wrong = [each for each in differences if each.what == "partitions"]
+    fixed = {prefix + name for name in FIXED_PARTITIONS}
+    wrong = [
+        each for each in differences if each.what == "partitions" and (each.topic in fixed or int(each.found) < int(each.wanted))
+    ]
     if not wrong:
         return
     counts = ", ".join(f"{each.topic} has {each.found} partitions and should have {each.wanted}" for each in wrong)
@@ -179,14 +186,10 @@ def _create(admin: KafkaAdminClient, missing: dict[str, TopicContract], replicas
 
 
 def _alter(admin: KafkaAdminClient, differences: list[Difference]) -> list[Action]:
-    actions = [
-        Action(each.topic, "left", f"with {each.found} replicas instead of {each.wanted}: reassign its partitions")
-        for each in differences
-        if each.what == "replicas"
-    ]
+    actions = [Action(each.topic, "left", LEFT[each.what].format(each)) for each in differences if each.what in LEFT]
     changes: dict[str, dict[str, str]] = {}
     for each in differences:
-        if each.what not in ("topic", "replicas"):  # a topic just made may not be known to the broker that was asked
+        if each.what != "topic" and each.what not in LEFT:  # a topic just made may not be known to the broker that was asked
             changes.setdefault(each.topic, {})[each.what] = each.wanted
             actions.append(Action(each.topic, "set", f"{each.what} to {each.wanted}, it was {each.found}"))
     if not changes:

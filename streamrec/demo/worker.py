@@ -48,6 +48,15 @@ class WorkerProcess:
         """Sends the worker a signal."""
         self._guarded.send("worker", number)
 
+    @property
+    def code(self) -> int | None:
+        """The exit code, once it has ended."""
+        return self._guarded.code("worker")
+
+    def not_ready(self) -> list[str]:
+        """Why it is not ready, in its own words; empty where it is."""
+        return health(self._port, "readyz")
+
     def wait_ready(self) -> None:
         """Returns when the worker is ready.
 
@@ -58,7 +67,7 @@ class WorkerProcess:
         reasons: list[str] = []
         while time.monotonic() < give_up_at:
             self.check()
-            reasons = health(self._port, "readyz")
+            reasons = self.not_ready()
             if not reasons:
                 return
             time.sleep(0.05)
@@ -66,7 +75,7 @@ class WorkerProcess:
 
     def check(self) -> None:
         """Raises UserError with the worker's last words if it has ended."""
-        if (code := self._guarded.code("worker")) is not None:
+        if (code := self.code) is not None:
             raise UserError(f"the worker ended with code {code}: {self._last_words()}")
 
     def _last_words(self) -> str:

@@ -8,7 +8,7 @@ import structlog
 from prometheus_client import CollectorRegistry
 
 from streamrec.admin.client import client_options
-from streamrec.admin.contracts import TopicContract, load_contracts
+from streamrec.admin.contracts import FIXED_PARTITIONS, TopicContract, load_contracts
 from streamrec.admin.rights import check_rights
 from streamrec.build import Recommender, build_recommender
 from streamrec.core.deadletters import DeadLetterLimit
@@ -36,7 +36,6 @@ log = structlog.get_logger(__name__)
 
 SOURCES = {"sessions": ("clicks", "listens"), "recommend": ("sessions", "items"), "explain": ("recommendations",)}
 ROLES = tuple(SOURCES)
-FIXED = ("sessions", "items")  # topics whose number of partitions cannot change: users and the catalogue's versions hang on it
 TARGETS = {  # sessions: what stands in a wrong partition is sent on within its topic
     "sessions": ("sessions", "clicks", "listens", "dead-letters"),
     "recommend": ("recommendations", "dead-letters"),
@@ -67,7 +66,7 @@ def run_worker(settings: Settings, roles: Sequence[str]) -> None:
     reads = {"items", *(topic for role in roles for topic in SOURCES[role])}
     writes = {topic for role in roles for topic in TARGETS[role]}
     counts = {settings.topic_prefix + name: contracts[name].partitions for name in sorted(reads | writes)}
-    growing = {settings.topic_prefix + name for name in contracts if name not in FIXED}
+    growing = {settings.topic_prefix + name for name in contracts if name not in FIXED_PARTITIONS}
     asyncio.run(check(connection, counts, growing))
     if settings.security_protocol != "PLAINTEXT":
         reads |= writes & {"sessions"}  # its table is read back from there
