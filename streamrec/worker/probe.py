@@ -34,7 +34,7 @@ async def check(
             raise UserError(f"topic {topic!r} does not exist, or {_user(connection)} may not see it; run `streamrec topics apply`")
         if wanted is not None and found[topic] != wanted and not (found[topic] > wanted and topic in may_have_more):
             raise UserError(
-                f"topic {topic!r} has {found[topic]} partitions and its contract says {wanted}: users would not find their "
+                f"topic {topic!r} has {found[topic]} partitions and needs {wanted}: users would not find their "
                 f"sessions; write `partitions: {found[topic]}` into the contracts of all topics that hold users "
                 f"(STREAMREC_TOPICS_DIR), or use another STREAMREC_TOPIC_PREFIX"
             )

@@ -52,6 +52,7 @@ class SessionsRole:
         self._anew: set[str] = set()  # topics of which it was said that they were made anew
         self._unchanged = LimitedLog(log)
         self._clocks = LimitedLog(log)
+        self._catalogue = LimitedLog(log)
 
     async def run(self, deliveries: AsyncIterator[Delivery]) -> None:
         await self._follower.caught_up.wait()
@@ -102,6 +103,15 @@ class SessionsRole:
                     applied_offset=held.applied[at.topic],
                     applied_written=held.applied_at[at.topic],
                 )
+        version = self._follower.catalogue.version
+        if isinstance(held, Session) and held.catalogue > version:
+            self._catalogue.warning(
+                "",
+                "catalogue version went back: the topic items was made anew or cut; send the items again. Recommendations "
+                "come from what it holds now; sessions that name a later version become dead letters",
+                named=held.catalogue,
+                items_end=version,
+            )
         if outcome in UNCHANGED:
             self._unchanged.warning(str(outcome), UNCHANGED[outcome], example=str(record))
         if at.timestamp < BELIEVED_SINCE:
