@@ -141,7 +141,8 @@ def _open_transactions(admin: KafkaAdminClient, partitions: Collection[TopicPart
     """By partition the producers with an open transaction there; nothing where the broker does not tell."""
     try:
         states = admin.describe_producers([TopicPartition(*at) for at in partitions])
-        names = {each.producer_id: each.transactional_id for each in admin.list_transactions()}
+        listed = [each for of_broker in admin.list_transactions().values() for each in of_broker]
+        names = {each.producer_id: each.transactional_id for each in listed}
     except (KafkaError, OSError) as error:
         log.debug("cannot see who leaves a transaction open", error=repr(error))
         return {}
