@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from aiokafka.errors import for_code
 from aiokafka.protocol.group import HeartbeatRequest, JoinGroupRequest, LeaveGroupRequest, SyncGroupRequest
+from aiokafka.protocol.metadata import MetadataRequest
 from aiokafka.protocol.produce import ProduceRequest
 
 from streamrec.worker import lease as module
@@ -95,7 +96,42 @@ def test_a_produce_request_waits_for_the_lease_and_no_other_does(clock: SimpleNa
         lease.renew(clock.now)
         assert await waiting == "answer"
         assert not lease.missed
-        assert sent[1:] == [(1, produce, {"group": 2})]
+        assert [type(request) for _, request, _ in sent[1:]] == [MetadataRequest, ProduceRequest]
+        assert sent[-1] == (1, produce, {"group": 2})
+
+    asyncio.run(run())
+
+
+def test_a_broker_answers_first_after_each_rebalance(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A frozen broker may hold what the old owner wrote; by the time it answers, and a moment later, it has read that."""
+    monkeypatch.setattr(module, "LEAST_SETTLING", 0.01)
+    thawed = asyncio.Event()
+    sent: list[tuple[int, type]] = []
+
+    async def send(node: int, request: Any, **options: Any) -> None:
+        sent.append((node, type(request)))
+        if isinstance(request, MetadataRequest) and node == 1:
+            await thawed.wait()
+
+    async def grant(request: Any) -> Any:
+        return SimpleNamespace(error_code=0)
+
+    async def run() -> None:
+        lease = Lease(10)
+        produce, ask = lease.holding_back(send), lease.renewing(grant)
+        await ask(SYNC)
+        first = [asyncio.ensure_future(produce(1, ProduceRequest(None, -1, 1000, []))) for _ in range(2)]
+        await produce(2, ProduceRequest(None, -1, 1000, []))  # the other broker is not waited for
+        await asyncio.sleep(0.05)
+        assert sent == [(1, MetadataRequest), (2, MetadataRequest), (2, ProduceRequest)]
+        thawed.set()
+        await asyncio.gather(*first)
+        await produce(1, ProduceRequest(None, -1, 1000, []))
+        assert sent[3:] == [(1, ProduceRequest)] * 3
+        await ask(JOIN)
+        await ask(SYNC)
+        await produce(1, ProduceRequest(None, -1, 1000, []))
+        assert sent[6:] == [(1, MetadataRequest), (1, ProduceRequest)]
 
     asyncio.run(run())
 
