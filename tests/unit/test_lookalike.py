@@ -151,7 +151,7 @@ CLOUD_EVENT = {"specversion": "1.0", "id": "1", "source": "/app", "type": "click
 NO_MESSAGE: list[tuple[str, Any]] = [
     ("CloudEvents in structured mode: send its `data` alone", CLOUD_EVENT | {"data": EVENT}),
     ("CloudEvents in structured mode: ", CLOUD_EVENT | {"data_base64": base64.b64encode(JSON).decode()}),
-    ("Kafka Connect's JSON with its schema: ", {"schema": {"type": "struct"}, "payload": EVENT}),
+    ("Kafka Connect's JSON with a schema: ", {"schema": {"type": "struct"}, "payload": EVENT}),
     ("an envelope: send its `after` alone", {"before": None, "after": EVENT, "op": "c"}),
     ("an envelope: send its `message` alone", {"id": 4, "message": TEXT}),
     ("an envelope: send its `events` alone", {"events": [EVENT, EVENT]}),
@@ -179,7 +179,7 @@ def test_bytes_in_msgpack_that_hold_json() -> None:
     ("changes", "detail"),
     [
         ({"item_id": 7}, "Expected `str`, got `int` - at `$.item_id`"),
-        ({"schema_version": None}, "Invalid enum value `null` - at `$.schema_version`"),
+        ({"schema_version": None}, "- at `$.schema_version`"),
         ({"properties": EVENT | {"nested": EVENT}}, "- at `$.properties[...]`"),
     ],
 )
