@@ -74,8 +74,8 @@ def _envelope(record: _Record) -> str | None:
 
 
 def _is_message(held: Any) -> bool:
-    if isinstance(held, list):
-        return bool(held) and _is_message(held[0])
+    if isinstance(held, list) and held:
+        held = held[0]
     if isinstance(held, str):
         return '"schema_version"' in held and _JSON.match(held.encode(errors="replace")) is not None
     return isinstance(held, dict) and "schema_version" in held
@@ -150,9 +150,11 @@ def _json_lines(record: _Record) -> bool:
 
 def _plain_text(record: _Record) -> bool:
     try:
-        text = record.value.decode()
+        text = record.value.decode().strip()
     except UnicodeDecodeError:
         return False
+    if record.written_as == "json" and text.startswith(("{", "[", '"')):
+        return False  # malformed JSON: the decoder's own words say where
     return bool(text) and "".join(text.split()).isprintable()
 
 
@@ -203,8 +205,5 @@ _UNREADABLE: tuple[Row, ...] = (
         "JSON with NaN or Infinity, which JSON does not have: leave the field out",
     ),
     _AS_TEXT,
-    (
-        lambda record: not _JSON.match(record.value) and _plain_text(record),
-        "plain text: send a JSON object with the header content-type: application/json, or msgpack",
-    ),
+    (_plain_text, "plain text: send msgpack, or JSON with the header content-type: application/json"),
 )
