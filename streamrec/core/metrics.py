@@ -11,6 +11,7 @@ from streamrec.core.generate import NOTHING
 from streamrec.core.session import Outcome
 from streamrec.core.wire import EVENT_TYPES
 
+ROLES = ("sessions", "recommend", "explain")
 RUNGS = ("gptrec", "transitions", "popularity", NOTHING.source)
 READ = (*EVENT_TYPES, "items", "sessions", "recommendations")  # the topics that some role reads
 
@@ -79,7 +80,11 @@ LOST_RECORDS = Metric(
     (READ,),
 )
 VOID_COMMITS = Metric(
-    "streamrec_void_commits_total", "counter", ("topic", "role"), "Partitions read from their first offset: their commit was void."
+    "streamrec_void_commits_total",
+    "counter",
+    ("topic", "role"),
+    "Partitions read from their first offset: their commit was void.",
+    (READ, ROLES),
 )
 READY = Metric("streamrec_ready", "gauge", (), "1 where this process is ready, as /readyz says.")
 MODEL_INFO = Metric("streamrec_model_info", "gauge", ("model", "runtime"), "1 for the bundle that is served.")

@@ -8,7 +8,7 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from streamrec.core.generate import NOTHING
-from streamrec.core.metrics import ALL, EVENTS, READ, RUNGS, Metric
+from streamrec.core.metrics import ALL, EVENTS, READ, ROLES, RUNGS, Metric
 from streamrec.core.session import Outcome
 from streamrec.core.wire import EVENT_TYPES
 from streamrec.serving import gptrec, popularity, transitions
@@ -71,6 +71,7 @@ def test_every_counter_exists_before_its_first_event(metric: Metric) -> None:
 
 
 def test_the_labels_are_those_that_the_worker_counts_with() -> None:
+    assert set(ROLES) == set(SOURCES)
     assert set(READ) == {topic for topics in SOURCES.values() for topic in topics}
     assert set(RUNGS) == {gptrec.SOURCE, transitions.SOURCE, popularity.SOURCE, NOTHING.source}
     assert EVENTS.known == (EVENT_TYPES, tuple(Outcome))
