@@ -51,9 +51,9 @@ class Origin(NamedTuple):
 class DeadLetterLimit:
     """Stops a role whose records cannot be at fault any more: a bad deploy would drain a topic into the bin.
 
-    It stops when more than ``percent`` of the records were unreadable in each of STRETCHES stretches of time in a
-    row. A burst of one producer beside healthy traffic fills one stretch, perhaps two, and stops nobody. A stretch
-    lasts at least a sixth of ``seconds`` and begins with a record, so a pause in the traffic proves nothing.
+    Time is cut into stretches, each a sixth of ``seconds`` or longer. The role stops after STRETCHES of them in a
+    row in which more than ``percent`` of the records were unreadable. A burst of one producer beside healthy
+    traffic fills one or two and stops nobody. A stretch begins with a record: a pause in the traffic proves nothing.
 
     Args:
         percent: the highest share of unreadable records that is borne for ever; 100 bears all.
@@ -93,12 +93,12 @@ class DeadLetterLimit:
             raise UserError(self._reason(at, fault, now))
 
     def _reason(self, at: Position, fault: InvalidRecord, now: float) -> str:
-        count, cause = self._causes.most_frequent()
+        over, (count, cause) = self._over, self._causes.most_frequent()
         return (
-            f"{self._over.unreadable:,} of {self._over.records:,} records in {now - self._over.since:.0f} s were "
-            f"unreadable (dead_letter_limit_percent {self._percent}, dead_letter_limit_seconds {self._seconds:g}); "
-            f"{count:,} of them: {cause}; the last, {at.topic}[{at.partition}]@{at.offset}: {fault}. Stopped, "
-            f"acknowledging nothing over it: mend the producer or this worker, or raise the limit"
+            f"{over.unreadable:,} of {over.records:,} records in {now - over.since:.0f} s were unreadable "
+            f"(dead_letter_limit_percent {self._percent}, dead_letter_limit_seconds {self._seconds:g}); "
+            f"{count:,} of them: {cause}; the last, {at.topic}[{at.partition}]@{at.offset}: {fault}. "
+            f"Stopped, acknowledging nothing over it: mend the producer or this worker, or raise the limit"
         )
 
     def _turn(self, now: float) -> None:

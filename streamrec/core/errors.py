@@ -6,7 +6,8 @@ StreamrecError
 └── GeneratorFailed    a model that could not answer: the next rung of the ladder answers, and it is counted
 """
 
-REASONS = ("unreadable", "invalid", "unknown_version", "too_large", "unknown_catalogue")  # of an InvalidRecord
+# Of an InvalidRecord.
+REASONS = ("unreadable", "invalid", "unknown_version", "too_large", "unknown_catalogue")
 
 
 class StreamrecError(Exception):

@@ -19,7 +19,7 @@ READ = (*EVENT_TYPES, "items", "sessions", "recommendations")  # the topics that
 class Metric(NamedTuple):
     """One metric, as Prometheus knows it.
 
-    ``known`` has for each label the values that it can have, so that a counter exists, at 0, before its first event.
+    ``known`` has the values of each label. A counter that has them exists, at 0, before its first event:
     Prometheus sees no increase in a series that begins with that event.
     """
 

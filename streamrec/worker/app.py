@@ -28,8 +28,8 @@ log = structlog.get_logger(__name__)
 # Of a partition at a time; a larger record still comes. What is fetched of one partition is worked off before the next: with
 # Faust's 1 MB, a backlog's other partitions would wait for minutes.
 FETCH_BYTES = 65_536
-REQUEST_BYTES = 100_000_000  # what a broker takes at most, so that a topic's max.message.bytes alone bounds a record
-BATCH_BYTES = 16_384  # aiokafka's own: small records of one partition are sent together
+REQUEST_BYTES = 100_000_000  # a broker's own bound, so that a topic's max.message.bytes alone limits a record
+BATCH_BYTES = 16_384  # aiokafka's default; small records of one partition are sent together
 LOOK = 0.1  # seconds between two looks at a lease
 METADATA_MS = 10_000  # partitions that are added to a topic are seen within this time
 
@@ -179,8 +179,14 @@ def make_app(
 
 
 async def send(
-    app: Any, topic: str, key: bytes | None, value: bytes | None, *, partition: int | None = None, headers: Headers = ()
-) -> "asyncio.Future[Any]":
+    app: Any,
+    topic: str,
+    key: bytes | None,
+    value: bytes | None,
+    *,
+    partition: int | None = None,
+    headers: Headers = (),
+) -> asyncio.Future[Any]:
     """Sends a record. The future is done when Kafka has it, and failed when it has not: hand it to `Delivery.done`.
 
     Straight through the app's producer: `topic.send` costs three times as much and its future is not the delivery.
@@ -191,20 +197,20 @@ async def send(
 
 
 def _fail_if_too_large(
-    app: Any, topic: str, key: bytes | None, value: bytes | None, headers: Headers, delivery: "asyncio.Future[Any]"
+    app: Any, topic: str, key: bytes | None, value: bytes | None, headers: Headers, delivery: asyncio.Future[Any]
 ) -> None:
     """Stops the app with what to do: each new start would meet the same refusal."""
     if delivery.cancelled() or not isinstance(delivery.exception(), MessageSizeTooLargeError):
         return
-    if app.failure is not None:
-        return  # said already
+    if app.failure is not None:  # said already
+        return
     size = DefaultRecordBatchBuilder.estimate_size_in_bytes(key, value, list(headers))
     log.critical("output too large for its topic", topic=topic, bytes=size, setting="max.message.bytes")
     app.fail(
         UserError(
-            f"topic {topic} refuses a record of {size:,} bytes as too large: its max.message.bytes must be at least "
-            f"{max(size, BATCH_BYTES)} (small records go in batches of {BATCH_BYTES:,}); see to it that its contract "
-            f"says so and run `streamrec topics apply`"
+            f"topic {topic} refuses a record of {size:,} bytes as too large: its max.message.bytes must be at "
+            f"least {max(size, BATCH_BYTES)} (small records go in batches of {BATCH_BYTES:,}); set it in the "
+            f"topic's contract and run `streamrec topics apply`"
         )
     )
 

@@ -73,7 +73,8 @@ class ByteTable(faust.Table[bytes, bytes]):
         """
         self._hold(partition, key, value)
         note = ((self._note_header, bytes(value)),) if isinstance(value, Grave) else ()
-        delivery = await send(self.app, self._changelog, key, None if note else value, partition=partition, headers=note)
+        written = None if note else value
+        delivery = await send(self.app, self._changelog, key, written, partition=partition, headers=note)
         delivery.add_done_callback(self._written)
         return delivery
 

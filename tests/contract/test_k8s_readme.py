@@ -14,6 +14,7 @@ from tests.contract.manifests import Object, chosen, named, readme_files, render
 FOLDER = "k8s/my-cluster"
 BROKER = "my-kafka-bootstrap.kafka.svc:9093"
 COMPONENTS = ["../components/topic-prefix", "../components/tls-sasl"]
+SWAPPED, PLAIN = COMPONENTS[::-1], COMPONENTS[:1]
 OWN = "own-namespace"
 
 
@@ -50,7 +51,7 @@ def test_the_example_shows_both_components_and_an_address() -> None:
     assert shown["configMapGenerator"][0]["literals"] == [f"STREAMREC_BROKER={BROKER}"]
 
 
-@pytest.mark.parametrize("components", [COMPONENTS, COMPONENTS[::-1], COMPONENTS[:1]], ids=["both", "swapped", "plain"])
+@pytest.mark.parametrize("components", [COMPONENTS, SWAPPED, PLAIN], ids=["both", "swapped", "plain"])
 @pytest.mark.parametrize("namespace", ["streamrec", OWN])
 @pytest.mark.parametrize("prefix", ["", "prod.", "team-a_", "streamrec-test.", "sessions-"])
 def test_address_and_prefix_reach_workers_and_keda(
@@ -71,10 +72,10 @@ def test_address_and_prefix_reach_workers_and_keda(
     assert list(named(objects, "Namespace")) == [namespace]
 
 
-SETTINGS = ["STREAMREC_SASL_MECHANISM=SCRAM-SHA-256", "STREAMREC_LOG_LEVEL=debug", "STREAMREC_OUTPUT_FORMAT=json"]
+SETTINGS = ["STREAMREC_SASL_MECHANISM=SCRAM-SHA-256", "STREAMREC_LOG_LEVEL=debug", "STREAMREC_MAX_BATCH=8"]
 
 
-@pytest.mark.parametrize("components", [COMPONENTS, COMPONENTS[::-1]], ids=["both", "swapped"])
+@pytest.mark.parametrize("components", [COMPONENTS, SWAPPED], ids=["both", "swapped"])
 def test_a_component_undoes_no_setting_of_the_operator(tmp_path: Path, components: list[str]) -> None:
     objects = render(write_folder(tmp_path, "my-cluster", components=components, literals=SETTINGS))
     assert dict(each.split("=") for each in SETTINGS).items() <= config(objects).items()
@@ -96,13 +97,15 @@ def test_two_deployments_stand_side_by_side(tmp_path: Path) -> None:
 def may_enter(objects: list[Object], labels: dict[str, str], namespace: str, port: int) -> bool:
     """Whether the policies let a pod of a namespace reach a port of a pod with these labels."""
     policies = [policy["spec"] for policy in named(objects, "NetworkPolicy").values()]
-    about = [each for each in policies if "Ingress" in each["policyTypes"] and chosen(each["podSelector"], {"pod": labels})]
+    policies = [policy for policy in policies if "Ingress" in policy["policyTypes"]]
+    policies = [policy for policy in policies if chosen(policy["podSelector"], {"pod": labels})]
     source = {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": namespace}}}
-    rules = [rule for policy in about for rule in policy.get("ingress", [])]
-    return not about or any(source in rule["from"] and {"protocol": "TCP", "port": port} in rule["ports"] for rule in rules)
+    target = {"protocol": "TCP", "port": port}
+    rules = [rule for policy in policies for rule in policy.get("ingress", [])]
+    return not policies or any(source in rule["from"] and target in rule["ports"] for rule in rules)
 
 
-@pytest.mark.parametrize("components", [COMPONENTS, COMPONENTS[:1]], ids=["tls", "plain"])
+@pytest.mark.parametrize("components", [COMPONENTS, PLAIN], ids=["tls", "plain"])
 def test_prometheus_may_scrape_and_nobody_else_may_enter(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, components: list[str]
 ) -> None:

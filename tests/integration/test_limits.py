@@ -35,9 +35,8 @@ BAD = msgspec.msgpack.encode({"schema_version": 9, "event_id": "bad"})
 AS_JSON = msgspec.json.encode(some_events(1)[0])
 
 
-def worker(settings: Settings, **variables: object) -> subprocess.Popen[str]:
-    given = {"broker": settings.broker, "topic_prefix": settings.topic_prefix, "ops_port": free_ports(1)[0]}
-    given |= variables
+def worker(settings: Settings) -> subprocess.Popen[str]:
+    given = settings.model_dump(include=settings.model_fields_set, mode="json") | {"ops_port": free_ports(1)[0]}
     environment = os.environ | {f"STREAMREC_{name.upper()}": str(value) for name, value in given.items()}
     command = [sys.executable, "-m", "streamrec", "worker"]
     return subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
@@ -81,14 +80,15 @@ def committed(settings: Settings) -> int:
 
 def test_a_deploy_that_can_read_nothing_stops(kafka: LocalKafka, topic_prefix: str) -> None:
     settings = fresh_settings(kafka.bootstrap_servers, topic_prefix)
-    with sending([AS_JSON] * 40 + [BAD] * 10, settings), worker(settings, dead_letter_limit_seconds=3) as process:
+    impatient = replace_settings(settings, dead_letter_limit_seconds=3)
+    with sending([AS_JSON] * 40 + [BAD] * 10, settings), worker(impatient) as process:
         said = last_words(process)
-    assert re.search(r"streamrec: ([\d,]+) of \1 records in [3-9] s were unreadable \(dead_letter_limit_percent 20, ", said)
+    assert re.search(r"streamrec: ([\d,]+) of \1 records in \d+ s were unreadable \(dead_letter", said)
     assert "looks like JSON: send the header content-type: application/json; the last, " in said
     assert "acknowledging nothing over it" in said
     drained = len({letter.origin.at[:3] for letter in letters(settings)})
     assert 100 < drained == len(letters(settings))
-    assert committed(settings) <= drained < sum(record.value in (BAD, AS_JSON) for record in all_records(settings))
+    assert committed(settings) <= drained < len(all_records(settings, ["clicks", "listens"]))
 
 
 def test_a_burst_of_one_producer_stops_nobodys_sessions(kafka: LocalKafka, topic_prefix: str) -> None:
@@ -139,7 +139,7 @@ def test_the_topic_alone_says_how_large_a_record_may_be(stand: Stand) -> None:
 
     failure = asyncio.run(send_both())
     assert isinstance(failure, UserError)
-    assert re.search(r"-out refuses a record of 2,500,\d\d\d bytes .* must be at least 2500\d\d\d ", str(failure))
+    assert re.search(r"-out refuses a record of 2,500,\d+ bytes .* must be at least 2500\d+ ", str(failure))
 
 
 def replace_settings(settings: Settings, **changes: object) -> Settings:

@@ -48,9 +48,10 @@ def every(seconds: float, readable: bool, until: float, start: float = 0.0) -> l
 
 
 def test_a_bad_deploy_is_stopped_in_a_minute_with_its_cause() -> None:
-    in_seconds = (InvalidRecord("invalid", f"occurred_at {n} is in seconds") for n in range(10_000))
-    faults = (("listens" if n % 7 == 0 else "clicks", fault if n % 10 == 0 else JSON) for n, fault in enumerate(in_seconds))
-    said = last_words(DeadLetterLimit(20, 60), 100, faults)
+    rare = (InvalidRecord("invalid", f"occurred_at {n} is in seconds") for n in range(10_000))
+    faults = (fault if n % 10 == 0 else JSON for n, fault in enumerate(rare))
+    faults_by_topic = (("listens" if n % 7 == 0 else "clicks", fault) for n, fault in enumerate(faults))
+    said = last_words(DeadLetterLimit(20, 60), 100, faults_by_topic)
     assert said.startswith("6,001 of 6,001 records in 60 s were unreadable (dead_letter_limit_percent 20, ")
     assert "; 4,628 of them: clicks: unreadable: looks like JSON: send the header content-type: " in said
     assert "; the last, clicks[0]@6000: invalid: occurred_at 6000 is in seconds. Stopped, " in said
@@ -79,7 +80,8 @@ def test_a_burst_after_a_burst_stops_nobody_while_others_send() -> None:
 
 
 def test_a_burst_into_silence_stops_nobody_for_a_straggler() -> None:
-    assert stopped_at(DeadLetterLimit(20, 60), [*every(0.01, False, 5), (3600.0, False), (7200.0, False)]) is None
+    stragglers = [(3600.0, False), (7200.0, False)]
+    assert stopped_at(DeadLetterLimit(20, 60), [*every(0.01, False, 5), *stragglers]) is None
 
 
 def test_one_bad_record_in_five_is_borne_for_ever_and_one_in_four_a_minute() -> None:
