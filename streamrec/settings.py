@@ -50,7 +50,10 @@ class Settings(BaseSettings):
     max_in_flight: int = Field(1000, ge=1, description="events taken in, per role, before their outputs are confirmed")
     user_rate: int = Field(10, ge=0, description="recommendations a second for one user; more wait and are superseded; 0: no cap")
     dead_letter_limit_percent: int = Field(
-        20, ge=0, le=100, description="stop where more of a role's last 500 records are unreadable; 100: never stop"
+        20, ge=0, le=100, description="stop if more of a role's records are unreadable for long; 100: never"
+    )
+    dead_letter_limit_seconds: float = Field(
+        60, ge=1, description="how long: more than one producer's burst, less than a bad deploy"
     )
     max_batch: int = Field(32, ge=1, description="sessions in one run of the model")
     inference_threads: int = Field(1, ge=1, description="threads of one run of the model; changes no answer")

@@ -4,7 +4,8 @@ A dead letter that is sent back to its topic carries the header REPLAYED with it
 been round once: nothing was mended meanwhile.
 """
 
-from collections import deque
+import re
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
@@ -16,6 +17,7 @@ REPLAYED = "streamrec.replayed"
 MOST_BYTES = 900_000  # a compressed record can be larger than what may be sent; of such a one so much is kept
 MOST_KEY_BYTES = 100_000
 MOST_HEADER_BYTES = 300_000
+_VARIES = re.compile(r"'[^']*'|`[^`]*`|\d+")
 NUMBERS = ("partition", "offset", "timestamp")
 
 Headers = tuple[tuple[str, bytes | None], ...]
@@ -47,31 +49,105 @@ class Origin(NamedTuple):
 
 
 class DeadLetterLimit:
-    """Stops a role when its records can no longer be at fault: a bad deploy would drain a topic into the bin.
+    """Stops a role whose records cannot be at fault any more: a bad deploy would drain a topic into the bin.
+
+    Time is cut into stretches, each a sixth of ``seconds`` or longer. The role stops after STRETCHES of them in a
+    row in which more than ``percent`` of the records were unreadable. A burst of one producer beside healthy
+    traffic fills one or two and stops nobody. A stretch begins with a record: a pause in the traffic proves nothing.
 
     Args:
-        percent: of the last WINDOW records may be unreadable (before so many came, the missing ones count as readable); 100: all.
+        percent: the highest share of unreadable records that is borne for ever; 100 bears all.
+        seconds: how long a higher share is borne.
     """
 
-    WINDOW = 500
+    STRETCHES = 6
+    FEWEST = 500  # until so many records have come, the missing ones count as readable
 
-    def __init__(self, percent: int) -> None:
+    def __init__(self, percent: int, seconds: float) -> None:
         self._percent = percent
-        self._last: deque[bool] = deque([False] * self.WINDOW, self.WINDOW)  # whether each was unreadable
+        self._seconds = seconds
+        self._stretch = _Tally(float("-inf"))
+        self._over = _Tally(float("-inf"))  # all stretches above the limit in a row, the current one included
+        self._stretches = 0  # how many of them are complete
+        self._causes = _Causes()
 
-    def readable(self) -> None:
+    def readable(self, now: float) -> None:
         """A record could be read."""
-        self._last.append(False)
+        self._turn(now)
+        self._stretch.count(False)
+        self._over.count(False)
 
-    def unreadable(self, what: str) -> None:
-        """A record could not be read. Raises UserError, with ``what`` as the latest example, where there are too many."""
-        self._last.append(True)
-        count = sum(self._last)
-        if self._percent < 100 and count * 100 > self._percent * self.WINDOW:
-            raise UserError(
-                f"{count} of the last {self.WINDOW} records were unreadable, dead_letter_limit_percent is {self._percent}; "
-                f"the last: {what}. Stopped, acknowledging nothing over it: mend the producer or this worker, or raise the limit"
-            )
+    def unreadable(self, at: Position, fault: InvalidRecord, now: float) -> None:
+        """A record could not be read.
+
+        Raises:
+            UserError: that were too many for too long. The most frequent cause and this record are named.
+        """
+        self._turn(now)
+        self._stretch.count(True)
+        self._over.count(True)
+        self._causes.add(at.topic, fault)
+        if self._percent == 100 or self._stretches < self.STRETCHES:
+            return
+        if self._stretch.exceeds(self._percent) and self._over.exceeds(self._percent, self.FEWEST):
+            raise UserError(self._reason(at, fault, now))
+
+    def _reason(self, at: Position, fault: InvalidRecord, now: float) -> str:
+        over, (count, cause) = self._over, self._causes.most_frequent()
+        return (
+            f"{over.unreadable:,} of {over.records:,} records in {now - over.since:.0f} s were unreadable "
+            f"(dead_letter_limit_percent {self._percent}, dead_letter_limit_seconds {self._seconds:g}); "
+            f"{count:,} of them: {cause}; the last, {at.topic}[{at.partition}]@{at.offset}: {fault}. "
+            f"Stopped, acknowledging nothing over it: mend the producer or this worker, or raise the limit"
+        )
+
+    def _turn(self, now: float) -> None:
+        """Begins the next stretch if the current one is over, and a new run if that was within the limit."""
+        if now < self._stretch.since + self._seconds / self.STRETCHES:
+            return
+        if self._stretch.exceeds(self._percent):
+            self._stretches += 1
+        else:
+            self._stretches, self._over, self._causes = 0, _Tally(now), _Causes()
+        self._stretch = _Tally(now)
+
+
+class _Tally:
+    """How many records there were since a time, and how many of them were unreadable."""
+
+    def __init__(self, since: float) -> None:
+        self.since = since
+        self.records = 0
+        self.unreadable = 0
+
+    def count(self, unreadable: bool) -> None:
+        self.records += 1
+        self.unreadable += unreadable
+
+    def exceeds(self, percent: int, fewest: int = 0) -> bool:
+        return self.unreadable * 100 > percent * max(self.records, fewest)
+
+
+class _Causes:
+    """How often each fault was seen. Faults that differ in numbers and quoted words only are one."""
+
+    MOST = 100  # what is rarer than a hundred others is counted by its reason
+
+    def __init__(self) -> None:
+        self._counts: Counter[str] = Counter()
+        self._examples: dict[str, str] = {}
+
+    def add(self, topic: str, fault: InvalidRecord) -> None:
+        kind = f"{topic}: {fault.reason}: {_VARIES.sub('', fault.detail)}"
+        if kind not in self._counts and len(self._counts) >= self.MOST:
+            kind = f"{topic}: {fault.reason}"
+        self._counts[kind] += 1
+        self._examples[kind] = f"{topic}: {fault}"
+
+    def most_frequent(self) -> tuple[int, str]:
+        """The count of the most frequent fault, and its latest example."""
+        [(kind, count)] = self._counts.most_common(1)
+        return count, self._examples[kind]
 
 
 def dead_letter(at: Position, fault: InvalidRecord, role: str, key: bytes | None, value: bytes | None, had: Headers) -> DeadLetter:

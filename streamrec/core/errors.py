@@ -6,6 +6,9 @@ StreamrecError
 └── GeneratorFailed    a model that could not answer: the next rung of the ladder answers, and it is counted
 """
 
+# Of an InvalidRecord.
+REASONS = ("unreadable", "invalid", "unknown_version", "too_large", "unknown_catalogue")
+
 
 class StreamrecError(Exception):
     """What streamrec raises on purpose."""
@@ -19,8 +22,7 @@ class InvalidRecord(StreamrecError):
     """A record that breaks its topic's contract.
 
     Args:
-        reason: a word for metrics and headers: ``unreadable``, ``invalid``, ``unknown_version``, ``too_large`` or
-            ``unknown_catalogue``.
+        reason: one of REASONS, for metrics and headers.
         detail: what exactly is wrong; made one line of at most 300 characters, for it may quote the record.
     """
 

@@ -3,12 +3,15 @@
 import asyncio
 import os
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any
 from urllib.parse import quote
 
 import faust
 import structlog
+from aiokafka.errors import MessageSizeTooLargeError
 from aiokafka.helpers import create_ssl_context
+from aiokafka.record.default_records import DefaultRecordBatchBuilder
 from faust.auth import SASLCredentials, SSLCredentials
 
 import streamrec.worker.lenient  # noqa: F401  (mends aiokafka where it is imported)
@@ -25,6 +28,8 @@ log = structlog.get_logger(__name__)
 # Of a partition at a time; a larger record still comes. What is fetched of one partition is worked off before the next: with
 # Faust's 1 MB, a backlog's other partitions would wait for minutes.
 FETCH_BYTES = 65_536
+REQUEST_BYTES = 100_000_000  # a broker's own bound, so that a topic's max.message.bytes alone limits a record
+BATCH_BYTES = 16_384  # aiokafka's default; small records of one partition are sent together
 LOOK = 0.1  # seconds between two looks at a lease
 METADATA_MS = 10_000  # partitions that are added to a topic are seen within this time
 
@@ -149,6 +154,8 @@ def make_app(
         processing_guarantee="at_least_once",
         producer_acks=-1,
         producer_linger=linger_ms / 1000,
+        producer_max_batch_size=BATCH_BYTES,
+        producer_max_request_size=REQUEST_BYTES,
         producer_request_timeout=delivery_timeout,
         key_serializer="raw",
         value_serializer="raw",
@@ -172,14 +179,40 @@ def make_app(
 
 
 async def send(
-    app: faust.App, topic: str, key: bytes | None, value: bytes | None, *, partition: int | None = None, headers: Headers = ()
-) -> Awaitable[Any]:
+    app: Any,
+    topic: str,
+    key: bytes | None,
+    value: bytes | None,
+    *,
+    partition: int | None = None,
+    headers: Headers = (),
+) -> asyncio.Future[Any]:
     """Sends a record. The future is done when Kafka has it, and failed when it has not: hand it to `Delivery.done`.
 
     Straight through the app's producer: `topic.send` costs three times as much and its future is not the delivery.
     """
-    delivery: Awaitable[Any] = await app.producer.send(topic, key, value, partition, None, list(headers))  # type: ignore[arg-type]  # a header may be null
+    delivery: asyncio.Future[Any] = await app.producer.send(topic, key, value, partition, None, list(headers))
+    delivery.add_done_callback(partial(_fail_if_too_large, app, topic, key, value, headers))
     return delivery
+
+
+def _fail_if_too_large(
+    app: Any, topic: str, key: bytes | None, value: bytes | None, headers: Headers, delivery: asyncio.Future[Any]
+) -> None:
+    """Stops the app with what to do: each new start would meet the same refusal."""
+    if delivery.cancelled() or not isinstance(delivery.exception(), MessageSizeTooLargeError):
+        return
+    if app.failure is not None:  # said already
+        return
+    size = DefaultRecordBatchBuilder.estimate_size_in_bytes(key, value, list(headers))
+    log.critical("output too large for its topic", topic=topic, bytes=size, setting="max.message.bytes")
+    app.fail(
+        UserError(
+            f"topic {topic} refuses a record of {size:,} bytes as too large: its max.message.bytes must be at "
+            f"least {max(size, BATCH_BYTES)} (small records go in batches of {BATCH_BYTES:,}); set it in the "
+            f"topic's contract and run `streamrec topics apply`"
+        )
+    )
 
 
 def _credentials(connection: Connection) -> Any:

@@ -143,8 +143,9 @@ def _explain(app: Any, parts: Parts) -> ExplainRole:
 
 
 def _output(app: Any, role: str, parts: Parts, written_as: Format = "msgpack") -> Output:
-    limit = DeadLetterLimit(parts.settings.dead_letter_limit_percent)
-    return Output(app, role, parts.settings.topic_prefix, written_as, parts.metrics, limit)
+    settings = parts.settings
+    limit = DeadLetterLimit(settings.dead_letter_limit_percent, settings.dead_letter_limit_seconds)
+    return Output(app, role, settings.topic_prefix, written_as, parts.metrics, limit)
 
 
 _MAKE: dict[str, Callable[[Any, Parts], SessionsRole | RecommendRole | ExplainRole]] = {

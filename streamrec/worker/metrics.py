@@ -1,5 +1,6 @@
 """The metrics of one process, as prometheus_client counts them."""
 
+from itertools import product
 from typing import Any
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
@@ -17,6 +18,10 @@ class Metrics:
     def __init__(self, registry: CollectorRegistry) -> None:
         self.registry = registry
         self._by_name = {metric.name: _register(metric, registry) for metric in metrics.ALL}
+        for metric in metrics.ALL:
+            if metric.known:
+                for values in product(*metric.known):
+                    self[metric].labels(*values)
 
     def __getitem__(self, metric: Metric) -> Any:
         return self._by_name[metric.name]

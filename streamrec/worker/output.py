@@ -1,6 +1,7 @@
 """Where records leave a role: messages to their topic, unreadable records to the dead letters."""
 
 from collections.abc import Awaitable
+from time import monotonic
 from typing import Any
 
 import faust
@@ -14,10 +15,13 @@ from streamrec.core.session import Position
 from streamrec.core.types import Message
 from streamrec.core.wire import CONTENT_TYPES, Format, encode
 from streamrec.worker.app import send
+from streamrec.worker.limitedlog import LimitedLog
 from streamrec.worker.metrics import Metrics
 from streamrec.worker.record import Record
 
 log = structlog.get_logger(__name__)
+
+LOG_SECONDS = 5.0  # between two lines about dead letters of one topic and reason
 
 
 class Output:
@@ -26,7 +30,7 @@ class Output:
     Args:
         prefix: the deployment's, before every topic's name.
         written_as: the format of the messages.
-        limit: when so much is unreadable that it is no longer the records' fault.
+        limit: when so much is unreadable for so long that it is no longer the records' fault.
     """
 
     def __init__(
@@ -39,10 +43,11 @@ class Output:
         self._headers = (("content-type", CONTENT_TYPES[written_as]),)
         self._metrics = metrics
         self._limit = limit
+        self._log = LimitedLog(log, LOG_SECONDS)
 
     def readable(self) -> None:
         """To be told of every record that could be read: dead letters are held against them."""
-        self._limit.readable()
+        self._limit.readable(monotonic())
 
     def position(self, record: Record) -> Position:
         """Where a record stands, with the name of its topic as messages use it."""
@@ -67,12 +72,12 @@ class Output:
         """Keeps an unreadable record whole.
 
         Raises:
-            UserError: too many of the last records were unreadable; this one is not to be acknowledged.
+            UserError: too many records were unreadable for too long; this one is not to be acknowledged.
         """
         at = self.position(record)
-        self._limit.unreadable(f"{self._role}: {record}, {fault}")
+        self._limit.unreadable(at, fault, monotonic())
         self._metrics[DEAD_LETTERS].labels(topic=at.topic, reason=fault.reason).inc()
-        log.warning("dead letter", topic=record.topic, partition=record.partition, offset=record.offset, fault=str(fault))
+        self._log.warning(f"{at.topic} {fault.reason}", "dead letter", input=str(record), fault=str(fault))
         letter = dead_letter(at, fault, self._role, record.key, record.value, record.headers)
         topic = self._prefix + "dead-letters"
         return await send(self._app, topic, letter.key, letter.value, partition=record.partition, headers=letter.headers)

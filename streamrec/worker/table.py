@@ -5,13 +5,14 @@ Faust's own table drops the future of a changelog write: a write that Kafka refu
 
 from asyncio import Future
 from collections.abc import Awaitable, Callable, Iterable
-from typing import Any, cast
+from typing import Any
 
 import faust
 import lz4.block
 from aiokafka import TopicPartition
 from faust.types import TP
 
+from streamrec.worker.app import send
 from streamrec.worker.reader import Connection, Reader
 
 
@@ -71,9 +72,9 @@ class ByteTable(faust.Table[bytes, bytes]):
         The future is done when Kafka has it, and failed when it has not. ``partition`` is the one of the event that caused it.
         """
         self._hold(partition, key, value)
-        note = [(self._note_header, bytes(value))] if isinstance(value, Grave) else None
-        sent = await self.app.producer.send(self._changelog, key, None if note else value, partition, None, note)
-        delivery = cast("Future[Any]", sent)
+        note = ((self._note_header, bytes(value)),) if isinstance(value, Grave) else ()
+        written = None if note else value
+        delivery = await send(self.app, self._changelog, key, written, partition=partition, headers=note)
         delivery.add_done_callback(self._written)
         return delivery
 

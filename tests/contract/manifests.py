@@ -1,6 +1,7 @@
 """Reading what kubectl renders from k8s/: objects by kind, the settings that a pod gets, and what it may not do."""
 
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ import yaml
 
 from streamrec.admin.contracts import TopicContract
 from streamrec.settings import Settings
-from tests.contract.deployment import run_tool, settings_from
+from tests.contract.deployment import ROOT, run_tool, settings_from
 
 Object = dict[str, Any]
 KEDA_SCHEMAS = Path(__file__).parent / "keda"
@@ -22,6 +23,13 @@ KEDA = {
 }
 # What may stand in a pod of the Pod Security Standard `restricted`.
 VOLUMES = {"configMap", "csi", "downwardAPI", "emptyDir", "ephemeral", "persistentVolumeClaim", "projected", "secret"}
+
+
+def readme_files() -> dict[str, str]:
+    """The files that k8s/README.md shows, by the path that their first line gives them."""
+    blocks = re.findall(r"```yaml\n# (\S+)\n(.*?)```", (ROOT / "k8s/README.md").read_text(), re.DOTALL)
+    assert blocks, "k8s/README.md shows no file"
+    return dict(blocks)
 
 
 def render(folder: Path) -> list[Object]:

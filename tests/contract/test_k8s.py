@@ -1,7 +1,6 @@
 """k8s/ as kubectl renders it, held against the schemas of Kubernetes and KEDA, and against this project's topics and settings."""
 
 import copy
-import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -23,6 +22,7 @@ from tests.contract.manifests import (
     fewest_partitions,
     most_pods,
     named,
+    readme_files,
     render,
     restricted_faults,
     secret_references,
@@ -41,10 +41,9 @@ def own_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     shutil.copytree(ROOT / "k8s", k8s)
     (k8s / "with-tls").mkdir()
     (k8s / "with-tls/kustomization.yaml").write_text(WITH_TLS)
-    for block in re.findall(r"```yaml\n# (\S+)\n(.*?)```", (ROOT / "k8s/README.md").read_text(), re.DOTALL):
-        path = k8s.parent / block[0]
-        path.parent.mkdir(exist_ok=True)
-        path.write_text(block[1])
+    for path, text in readme_files().items():
+        (k8s.parent / path).parent.mkdir(exist_ok=True)
+        (k8s.parent / path).write_text(text)
     return k8s
 
 
@@ -214,7 +213,7 @@ def test_selectors_match_what_they_are_for(objects: list[Object]) -> None:
     assert chosen(named(objects, "NetworkPolicy")["streamrec-to-kafka"]["spec"]["podSelector"], pods) == list(pods)
 
 
-def test_the_network_policy_lets_kafka_and_names_through_and_nothing_in(objects: list[Object]) -> None:
+def test_the_network_policy_lets_kafka_and_names_through(objects: list[Object]) -> None:
     deny, allow = (named(objects, "NetworkPolicy")[name]["spec"] for name in ("deny-all", "streamrec-to-kafka"))
     assert sorted(deny["policyTypes"]) == ["Egress", "Ingress"]
     assert not {"ingress", "egress"} & set(deny)

@@ -8,7 +8,7 @@ import pytest
 
 from streamrec.admin.contracts import TopicContract, find_topics_dir, load_contracts
 from streamrec.core.deadletters import PREFIX, REPLAYED
-from streamrec.core.errors import UserError
+from streamrec.core.errors import REASONS, UserError
 from streamrec.core.intake import ERASED
 from streamrec.core.session import Position, SessionRules
 from streamrec.core.types import Event, Explanation, Item, Recommendation, Session
@@ -150,7 +150,7 @@ def test_dead_letter_reasons_are_those_that_the_code_gives():
     schema = json.loads((TOPICS / CONTRACTS["dead-letters"].headers_schema).read_text())
     raised = re.compile(r'InvalidRecord\(\s*"(\w+)"')
     given = {reason for path in (TOPICS.parent / "streamrec").rglob("*.py") for reason in raised.findall(path.read_text())}
-    assert given == set(schema["properties"]["streamrec.dlq.reason"]["enum"])
+    assert given == set(schema["properties"]["streamrec.dlq.reason"]["enum"]) == set(REASONS)
 
 
 CONTRACT = """
