@@ -13,6 +13,7 @@ from typing import Any
 
 import structlog
 
+from streamrec.core.errors import UserError
 from streamrec.worker.record import Record
 
 log = structlog.get_logger(__name__)
@@ -128,11 +129,14 @@ class Acks:
 
     def _fail(self, delivery: Delivery, cause: BaseException) -> None:
         self._failed = True
+        advice = " ".join(getattr(cause, "__notes__", ()))  # of a refusal that an operator can mend: see `send`
         log.critical(
-            "an output was refused: stopping, acknowledging nothing over it", input=str(delivery.record), cause=repr(cause)
+            "an output was refused: stopping, acknowledging nothing over it",
+            input=str(delivery.record),
+            cause=f"{cause!r} {advice}".strip(),
         )
         self._forget()
-        self._app.fail(DeliveryFailed(f"the output of {delivery.record}: {cause!r}"))
+        self._app.fail(UserError(advice) if advice else DeliveryFailed(f"the output of {delivery.record}: {cause!r}"))
 
     def _forget(self) -> None:
         for queue in self._queues.values():

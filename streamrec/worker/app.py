@@ -192,27 +192,20 @@ async def send(
     Straight through the app's producer: `topic.send` costs three times as much and its future is not the delivery.
     """
     delivery: asyncio.Future[Any] = await app.producer.send(topic, key, value, partition, None, list(headers))
-    delivery.add_done_callback(partial(_fail_if_too_large, app, topic, key, value, headers))
+    delivery.add_done_callback(partial(_note_if_too_large, topic, key, value, headers))
     return delivery
 
 
-def _fail_if_too_large(
-    app: Any, topic: str, key: bytes | None, value: bytes | None, headers: Headers, delivery: asyncio.Future[Any]
-) -> None:
-    """Stops the app with what to do: each new start would meet the same refusal."""
-    if delivery.cancelled() or not isinstance(delivery.exception(), MessageSizeTooLargeError):
-        return
-    if app.failure is not None:  # said already
-        return
-    size = DefaultRecordBatchBuilder.estimate_size_in_bytes(key, value, list(headers))
-    log.critical("output too large for its topic", topic=topic, bytes=size, setting="max.message.bytes")
-    app.fail(
-        UserError(
+def _note_if_too_large(topic: str, key: bytes | None, value: bytes | None, headers: Headers, delivery: asyncio.Future[Any]) -> None:
+    """Adds to a refusal for size what to do: each new start would meet it again."""
+    error = None if delivery.cancelled() else delivery.exception()
+    if isinstance(error, MessageSizeTooLargeError):
+        size = DefaultRecordBatchBuilder.estimate_size_in_bytes(key, value, list(headers))
+        error.add_note(
             f"topic {topic} refuses a record of {size:,} bytes as too large: its max.message.bytes must be at "
             f"least {max(size, BATCH_BYTES)} (small records go in batches of {BATCH_BYTES:,}); set it in the "
             f"topic's contract and run `streamrec topics apply`"
         )
-    )
 
 
 def _credentials(connection: Connection) -> Any:

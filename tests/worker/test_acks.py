@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from streamrec.core.errors import UserError
 from streamrec.worker.acks import Acks, Delivery, DeliveryFailed
 from streamrec.worker.record import Record
 
@@ -117,6 +118,25 @@ def test_there_is_room_for_so_many_and_the_next_waits(app: App) -> None:
         assert third.done()
 
     asyncio.run(run())
+
+
+@pytest.mark.parametrize("advice", ["", "raise max.message.bytes"])
+def test_a_refusal_that_can_be_mended_is_a_users_error(app: App, advice: str) -> None:
+    async def run() -> None:
+        [delivery] = await take(Acks(app), record(0))
+        output: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        refusal = OSError("refused")
+        if advice:
+            refusal.add_note(advice)
+        output.set_exception(refusal)
+        delivery.done(output)
+        await tell()
+
+    asyncio.run(run())
+    [failure] = app.failures
+    assert isinstance(failure, UserError if advice else DeliveryFailed)
+    assert str(failure) == advice or "refused" in str(failure)
+    assert app.consumer.confirmed == []
 
 
 def test_after_a_rebalance_what_was_undone_is_forgotten_and_late_outputs_acknowledge_nothing(app: App) -> None:
