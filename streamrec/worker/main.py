@@ -15,6 +15,7 @@ from streamrec.core.deadletters import DeadLetterLimit
 from streamrec.core.errors import UserError
 from streamrec.core.intake import ERASED
 from streamrec.core.metrics import CATALOGUE_VERSION, LOST_RECORDS, MODEL_INFO, READY
+from streamrec.core.pipeline import DIGITS
 from streamrec.core.wire import Format
 from streamrec.settings import Settings
 from streamrec.worker.app import make_app
@@ -77,7 +78,8 @@ def run_worker(settings: Settings, roles: Sequence[str]) -> None:
     parts.metrics[CATALOGUE_VERSION].set_function(lambda: recommender.catalogue.version)
     intakes = [_intake(role, parts) for role in roles]
     health = Health(intakes)
-    log.info("starting", roles=list(roles), broker=settings.broker, model=versions.model)
+    threshold = round(recommender.pipeline.threshold, DIGITS)
+    log.info("starting", roles=list(roles), broker=settings.broker, model=versions.model, relevance_threshold=threshold)
     run_apps([intake.app for intake in intakes], beside=[follower.run(), health.watch(), _serve_ops(health, parts)])
 
 

@@ -1,0 +1,188 @@
+"""`repeats=never` beyond the history: in the slate, in each rung's candidates, and in what an evaluation excludes."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from streamrec.build import DEMO_BUNDLE
+from streamrec.core.catalogue import Catalogue
+from streamrec.core.filter import seen
+from streamrec.core.generate import Had, Ladder
+from streamrec.core.had import item_hash
+from streamrec.core.pipeline import Pipeline, SlateRules
+from streamrec.core.session import SessionRules
+from streamrec.core.types import Recommendation
+from streamrec.evaluation.memory import Memory
+from streamrec.serving.bundle import Bundle, load_bundle
+from streamrec.serving.vocabulary import Vocabulary
+from tests.make import NOW, VERSIONS, Following, Uniform, after, catalogue, event, interaction, pipeline, session, trigger
+
+TWINS = ("buckeroo", "plumless")  # the same CRC-32
+NAMES = "abcdefghijklmnop"
+
+
+def had(*items: str) -> tuple[int, ...]:
+    return tuple(item_hash(each) for each in items)
+
+
+@pytest.fixture(scope="module")
+def demo() -> Bundle:
+    return load_bundle(DEMO_BUNDLE)
+
+
+def test_what_the_history_has_lost_never_comes_again() -> None:
+    known = session("a", "b", had=had("c", "e", "unknown"))
+    told = pipeline(Uniform("abcdefg")).recommend([known], catalogue(*"abcdefg"))[0]
+    assert [slot.item_id for slot in told.items] == ["d", "f", "g"]
+    assert told.dropped == {"seen": 4}  # a, b, c and e: no generator knows the other one
+
+
+def test_what_came_late_counts_from_the_next_trigger_on() -> None:
+    """Or one recommendation id would have two slates."""
+    told = pipeline(Uniform("abc")).recommend([session("a", had_late=had("b"))], catalogue(*"abc"))[0]
+    assert [slot.item_id for slot in told.items] == ["b", "c"]
+
+
+def test_a_long_memory_uses_up_no_candidates() -> None:
+    known = session(*"abcd", had=had(*"efghij"))
+    told = pipeline(Uniform(NAMES), rules=SlateRules(candidates=3)).recommend([known], catalogue(*NAMES))[0]
+    assert [slot.item_id for slot in told.items] == ["k", "l", "m"]
+    assert told.dropped == {"seen": 10}
+
+
+def test_in_the_next_session_what_was_had_may_come_again() -> None:
+    history = interaction("a", NOW), interaction("b", NOW + 60_000)
+    known = session(*history, started_at=NOW + 60_000, had=had("c"))
+    rules = SlateRules(repeats="next-session")
+    told = pipeline(Uniform("abcd"), rules=rules).recommend([known], catalogue(*"abcd"))[0]
+    assert [slot.item_id for slot in told.items] == ["a", "c", "d"]
+    assert told.dropped == {"seen": 1}
+
+
+def test_who_had_everything_gets_an_empty_slate_that_says_why() -> None:
+    """A lower rung knows nothing else, so it is not asked: the record names the rung that knows the user."""
+    rungs = Ladder([Following({"b": ["a", "b", "c"]}, source="best"), Uniform("abc", source="last")])
+    told = pipeline(rungs).recommend([session("a", "b", had=had("c"))], catalogue(*"abc"))[0]
+    assert (told.items, told.source, told.dropped) == ((), "best", {"seen": 3})
+
+
+def test_why_an_item_is_missing_can_be_asked() -> None:
+    known = session(interaction("a", skipped=True), "b", had=had("c"))
+    assert [seen(known, "never").holds(each) for each in "abcd"] == [True, True, True, False]
+    assert [seen(known, "next-session").holds(each) for each in "abcd"] == [True, True, False, False]
+
+
+HISTORIES = st.lists(st.sampled_from(NAMES), min_size=1, max_size=6)
+
+
+@given(histories=st.lists(HISTORIES, min_size=1, max_size=5), beyond=st.lists(HISTORIES, min_size=5, max_size=5))
+def test_a_memory_changes_nothing_for_batch_mates(histories: list[list[str]], beyond: list[list[str]]) -> None:
+    made, offered = pipeline(Uniform(NAMES), rules=SlateRules(candidates=4)), catalogue(*NAMES)
+    batch = [
+        session(*history, trigger=trigger(n), had=had(*dict.fromkeys(each)))
+        for n, (history, each) in enumerate(zip(histories, beyond, strict=False))
+    ]
+    assert made.recommend(batch, offered) == [made.recommend([each], offered)[0] for each in batch]
+
+
+def test_a_vocabulary_finds_what_was_had_by_id_and_by_hash() -> None:
+    vocabulary = Vocabulary(sorted([*TWINS, "a", "b", "c"]))
+
+    def found(*items: str, beyond: tuple[str, ...] = ()) -> list[str]:
+        indexes = vocabulary.had(Had(frozenset(items), had(*beyond)))
+        return [vocabulary.item_ids[index] for index in indexes.tolist()]
+
+    assert found() == []
+    assert found("c", "new", "a") == ["a", "c"]
+    assert found("a", beyond=("c", "new", "a")) == ["a", "c"]
+    assert found("buckeroo") == ["buckeroo"]
+    assert found(beyond=("buckeroo",)) == list(TWINS)  # by hash nobody can tell which it was
+    assert found(beyond=("new",)) == []
+    assert Vocabulary([]).had(Had(frozenset("a"), had("b"))).tolist() == []
+
+
+@given(st.sets(st.text(min_size=1, max_size=3), max_size=20), st.sets(st.text(min_size=1, max_size=3), max_size=20))
+def test_a_vocabulary_finds_by_hash_what_it_holds(known: set[str], asked: set[str]) -> None:
+    vocabulary = Vocabulary(sorted(known))
+    found = [vocabulary.item_ids[index] for index in vocabulary.had(Had(hashes=had(*asked))).tolist()]
+    assert found == sorted(known & asked)
+
+
+def heavy_users(bundle: Bundle) -> tuple[list[list[str]], list[Had]]:
+    """Users with few and many items beyond the history, of which the model does not know all."""
+    random, ids = np.random.default_rng(0), bundle.vocabulary.item_ids
+    histories, memories = [], []
+    for size, beyond in ((1, 0), (7, 0), (20, 50), (60, 1500), (100, 2000)):
+        drawn = [ids[item] for item in random.permutation(len(ids))[: size + beyond]]
+        histories.append(drawn[:size])
+        memories.append(Had(frozenset(drawn[:size]), had(*drawn[size:], *(f"new {n}" for n in range(beyond)))))
+    return histories, memories
+
+
+def test_every_rung_leaves_out_what_was_had_before_its_cut(demo: Bundle) -> None:
+    histories, memories = heavy_users(demo)
+    for rung in demo.rungs():
+        together = rung.propose(histories, 100, memories)
+        alone = [rung.propose([history], 100, [each])[0] for history, each in zip(histories, memories, strict=True)]
+        assert together == alone
+        for proposal, each in zip(together, memories, strict=True):
+            known = [item_id for item_id in demo.vocabulary.item_ids if each.holds(item_id)]
+            everything = rung.propose([histories[together.index(proposal)]], len(demo.vocabulary))[0].candidates
+            left = [candidate for candidate in everything if not each.holds(candidate.item_id)]
+            assert list(proposal.candidates) == left[:100]
+            assert proposal.seen == len(known)
+
+
+def test_every_rung_says_if_nothing_is_left(demo: Bundle) -> None:
+    everything = Had(frozenset(demo.vocabulary.item_ids))
+    for rung in demo.rungs():
+        proposal = rung.propose([list(demo.vocabulary.item_ids[:3])], 10, [everything])[0]
+        assert (proposal.candidates, proposal.seen) == ((), len(demo.vocabulary))
+        assert proposal.is_answer
+
+
+def test_a_user_of_unknown_items_alone_gets_what_is_popular(demo: Bundle) -> None:
+    """The same list for everybody, without what the user had long ago and the model knows."""
+    made = Pipeline(Ladder(demo.rungs()), demo.scorer(), demo.transitions, SlateRules(), VERSIONS)
+    offered = Catalogue(demo.items)
+
+    def told(*history: str, beyond: tuple[str, ...] = ()) -> Recommendation:
+        return made.recommend([session(*history, had=had(*beyond))], offered)[0]
+
+    one, other = told("new"), told("newer", "newest")
+    assert (one.source, one.dropped) == ("popularity", {})
+    assert one.items == other.items
+    best = one.items[0].item_id
+    assert [slot.item_id for slot in told("new", beyond=(best,)).items][:9] == [slot.item_id for slot in one.items[1:]]
+
+
+LOGS = st.lists(st.tuples(st.integers(0, 2), st.integers(0, 11)), min_size=1, max_size=80)
+SMALL = SessionRules(max_history=4, max_had=3)
+
+
+def by_user(rows: list[tuple[int, int]]) -> tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.int64]]:
+    """Users, items and each user's first position, those of one user together."""
+    rows = sorted(rows, key=lambda row: row[0])
+    users, items = np.array(rows, np.int32).T
+    return users, items, np.searchsorted(users, users)
+
+
+@given(LOGS, st.booleans())
+def test_an_evaluation_remembers_what_a_session_does(rows: list[tuple[int, int]], twins: bool) -> None:
+    """At every position of a log, by the very sessions that the events before it make."""
+    ids = sorted([*TWINS, *NAMES[:10]]) if twins else list(NAMES[:12])
+    users, items, start = by_user(rows)
+    memory = Memory(users, items, start, ids, SMALL)
+    repeats = memory.repeats()
+    for position in range(len(items)):
+        past = items[start[position] : position].tolist()
+        if not past:
+            assert memory.had(position).tolist() == []
+            assert not repeats[position]
+            continue
+        known = after([event(ids[item], NOW + n, event_id=str(n)) for n, item in enumerate(past)], SMALL)
+        remembered = {n for n, item_id in enumerate(ids) if seen(known, "never").holds(item_id)}
+        assert set(memory.had(position).tolist()) == remembered
+        assert repeats[position] == (int(items[position]) in remembered)
