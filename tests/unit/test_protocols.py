@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 
 from streamrec.core.errors import UserError
-from streamrec.core.types import Item
 from streamrec.core.session import SessionRules
+from streamrec.core.types import Item
 from streamrec.evaluation.memory import KEPT
 from streamrec.evaluation.protocols import Holdout, Split, split
 from streamrec.eventlog.dataset import EVENT_TYPES, Dataset
