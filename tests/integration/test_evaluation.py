@@ -1,6 +1,7 @@
 """Evaluation for real, of small bundles that are trained here: each protocol, the shuffle test, and odd data."""
 
 import json
+import os
 import subprocess
 import sys
 from dataclasses import replace
@@ -198,8 +199,12 @@ def test_the_threshold_in_force_is_the_served_one(folder: Path) -> None:
 
 def test_the_verb_prints_one_object_for_machines_and_a_table_for_people(folder: Path, frozen_bundle: Bundle) -> None:
     verb = [sys.executable, "-m", "streamrec", "evaluate", str(frozen_bundle.path), str(folder / "turning")]
-    told = subprocess.run([*verb, "--protocol", "prequential", "--json"], capture_output=True, text=True, check=True)
+    environment = os.environ | {"STREAMREC_RELEVANCE_THRESHOLD": "0.25"}
+    told = subprocess.run(
+        [*verb, "--protocol", "prequential", "--json"], capture_output=True, text=True, check=True, env=environment
+    )
     report = json.loads(told.stdout)
+    assert report["relevance_threshold"] == 0.25  # the settings are a worker's
     assert {"protocol", "users", "items", "events", "seen_items_excluded", "dataset_sha256", "seed"} <= set(report)
     assert report["seen_items_excluded"] is True
     assert set(report["baselines"]) == set(report["leads"]) == set(report["seen_items_included"]["baselines"]) == BASELINES

@@ -1,5 +1,7 @@
 """`repeats=never` beyond the history: in the slate, in each rung's candidates, and in what an evaluation excludes."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -14,10 +16,17 @@ from streamrec.core.had import item_hash
 from streamrec.core.pipeline import Pipeline, SlateRules
 from streamrec.core.session import SessionRules
 from streamrec.core.types import Recommendation
+from streamrec.core.wire import decode
+from streamrec.evaluation.evaluate import _Question, _served
 from streamrec.evaluation.memory import Memory
+from streamrec.evaluation.protocols import split
+from streamrec.eventlog.dataset import Dataset
+from streamrec.eventlog.records import read_log
+from streamrec.replay.run import replay_to_file
 from streamrec.serving.bundle import Bundle, load_bundle
 from streamrec.serving.vocabulary import Vocabulary
-from tests.make import NOW, VERSIONS, Following, Uniform, after, catalogue, event, interaction, pipeline, session, trigger
+from streamrec.settings import Settings
+from tests.make import NOW, VERSIONS, Following, Uniform, after, catalogue, event, interaction, item, pipeline, session, trigger
 
 TWINS = ("buckeroo", "plumless")  # the same CRC-32
 NAMES = "abcdefghijklmnop"
@@ -143,6 +152,22 @@ def test_every_rung_says_if_nothing_is_left(demo: Bundle) -> None:
         assert proposal.is_answer
 
 
+def test_160_different_songs_are_never_answered_with_an_old_one(demo: Bundle, tmp_path: Path) -> None:
+    """One user hears 160 songs that the model knows; every slate is full, of songs that are new to them."""
+    songs = [demo.vocabulary.item_ids[n] for n in np.random.default_rng(2).permutation(len(demo.vocabulary))[:160].tolist()]
+    lines = [f"u1,{song},{1_700_000_000 + 200 * n},listen" for n, song in enumerate(songs)]
+    (tmp_path / "events.csv").write_text("user_id,item_id,timestamp,event_type\n" + "\n".join(lines) + "\n")
+    (tmp_path / "items.csv").write_text("item_id\n" + "\n".join(songs) + "\n")
+    replay_to_file(str(tmp_path), tmp_path / "out", Settings(output_format="json"), lambda _: None)
+    written = [record for record in read_log(tmp_path / "out") if record.topic == "recommendations"]
+    slates = [decode(Recommendation, record.value, "json") for record in written]
+    assert len(slates) == 160
+    for n, told in enumerate(slates, start=1):
+        assert not {slot.item_id for slot in told.items} & set(songs[:n])
+        assert len(told.items) == 10
+        assert told.dropped == {"seen": n}
+
+
 def test_a_user_of_unknown_items_alone_gets_what_is_popular(demo: Bundle) -> None:
     """The same list for everybody, without what the user had long ago and the model knows."""
     made = Pipeline(Ladder(demo.rungs()), demo.scorer(), demo.transitions, SlateRules(), VERSIONS)
@@ -186,3 +211,35 @@ def test_an_evaluation_remembers_what_a_session_does(rows: list[tuple[int, int]]
         remembered = {n for n, item_id in enumerate(ids) if seen(known, "never").holds(item_id)}
         assert set(memory.had(position).tolist()) == remembered
         assert repeats[position] == (int(items[position]) in remembered)
+
+
+def test_what_is_evaluated_is_served_to_long_histories_too(demo: Bundle) -> None:
+    """For each target the same ten items: of what the session's events leave, and of the positions of the log."""
+    random, known = np.random.default_rng(1), demo.vocabulary.item_ids
+    ids = tuple(sorted([*known, "new 0", "new 1", "new 2"]))
+    drawn = [random.permutation(len(ids))[:size] for size in (3, 99, 100, 101, 102, 160, 400, 1500)]
+    drawn.append(np.array([ids.index(f"new {n}") for n in range(3)]))
+    drawn.append(random.integers(0, 150, 700))  # again and again
+    drawn[-1][-1] = 200
+    items = np.concatenate(drawn).astype(np.int32)
+    users = np.repeat(np.arange(len(drawn)), [len(each) for each in drawn]).astype(np.int32)
+    log = Dataset(
+        user_ids=tuple(f"u{n}" for n in range(len(drawn))),
+        item_ids=ids,
+        user_index=users,
+        item_index=items,
+        occurred_at=np.arange(len(items)),
+        event_type=np.zeros(len(items), np.int8),
+        extras={},
+        items={item_id: item(item_id) for item_id in ids},
+        sha256="0" * 64,
+    )
+    parts = split(log, "leave-one-out")
+    assert len(parts.test) == len(drawn)
+    rules = SlateRules()
+    served = Pipeline(Ladder(demo.rungs(1, rules)), demo.scorer(), demo.transitions, rules, VERSIONS)
+    question = _Question(demo, log, parts, parts.counted, parts.test, exclude_seen=True, threads=1)
+    for answer, past in zip(_served(question), drawn, strict=True):
+        known_of = after([event(ids[each], NOW + n, event_id=str(n)) for n, each in enumerate(past[:-1].tolist())])
+        slate = served.recommend([known_of], Catalogue(demo.items))[0].items
+        assert [slot.item_id for slot in slate] == [ids[each] for each in answer.slate]
