@@ -3,7 +3,7 @@
 import pytest
 
 from streamrec.core.errors import GeneratorFailed
-from streamrec.core.generate import Generator, Ladder
+from streamrec.core.generate import Generator, Had, Ladder
 from tests.make import Broken, Following, Uniform
 
 KNOWS_A = Following({"a": ["b", "c"]}, source="best")
@@ -23,6 +23,15 @@ def test_each_history_of_a_batch_gets_the_answer_it_would_get_alone() -> None:
     together = Ladder([KNOWS_A, KNOWS_ALL]).propose(histories, 5)
     assert together == [Ladder([KNOWS_A, KNOWS_ALL]).propose([each], 5)[0] for each in histories]
     assert [each.source for each in together] == ["last", "best", "last", "best", "last"]
+
+
+def test_each_rung_leaves_out_what_the_user_it_answers_for_had() -> None:
+    histories = [["a"], ["z"], ["a"], ["y"]]
+    had = [Had(frozenset("b")), Had(frozenset("x")), Had(frozenset("bc")), Had(frozenset("y"))]
+    for rungs in ([KNOWS_A, KNOWS_ALL], [Broken(), KNOWS_A, KNOWS_ALL]):
+        proposals = Ladder(rungs).propose(histories, 5, had)
+        found = [(each.source, "".join(one.item_id for one in each.candidates), each.seen) for each in proposals]
+        assert found == [("best", "c", 1), ("last", "y", 1), ("best", "", 2), ("last", "x", 1)]
 
 
 def test_the_next_rung_answers_for_one_that_failed() -> None:
