@@ -38,6 +38,9 @@ class Settings(BaseSettings):
     candidates: int = Field(100, ge=1, le=1000, description="items judged for each recommendation")
     repeats: Literal["never", "next-session"] = Field("never", description="when an item that the user had may come again")
     diversity: float = Field(0.5, ge=0, le=1, description="of slates, where the bundle is tuned Next-K; 0: accuracy alone")
+    relevance_threshold: float | None = Field(
+        None, ge=0, le=1, description="relevance that a slot after the third needs; 0 fills the slate; the bundle's where unset"
+    )
     max_history: int = Field(100, ge=1, le=100, description="interactions kept for each user")
     session_gap_seconds: float = Field(1800, gt=0, description="a longer pause starts a new session")
     order_wait_ms: int = Field(500, ge=0, description="longest wait for the other topic's records, so that events go by time")
@@ -92,7 +95,13 @@ class Settings(BaseSettings):
 
     @property
     def slate_rules(self) -> SlateRules:
-        return SlateRules(slate_size=self.slate_size, candidates=self.candidates, repeats=self.repeats, diversity=self.diversity)
+        return SlateRules(
+            slate_size=self.slate_size,
+            candidates=self.candidates,
+            repeats=self.repeats,
+            diversity=self.diversity,
+            relevance_threshold=self.relevance_threshold,
+        )
 
     @property
     def session_rules(self) -> SessionRules:

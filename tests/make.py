@@ -10,7 +10,7 @@ from typing import Any
 from streamrec.build import Recommender
 from streamrec.core.catalogue import Catalogue, CatalogueView
 from streamrec.core.errors import GeneratorFailed
-from streamrec.core.generate import Candidate, Generator, Proposal
+from streamrec.core.generate import Candidate, Generator, Had, Proposal
 from streamrec.core.pipeline import Pipeline, SlateRules
 from streamrec.core.score import Scored, Scorer
 from streamrec.core.session import Outcome, Position, SessionRules, update
@@ -105,6 +105,12 @@ def recommended(item_id: str = "a", *evidence: Evidence) -> RecommendedItem:
     )
 
 
+def proposal(source: str, known: Sequence[Candidate], count: int, had: Had) -> Proposal:
+    """The first ``count`` of what a generator knows, without what was had."""
+    left = [each for each in known if not had.holds(each.item_id)]
+    return Proposal(source, tuple(left[:count]), len(known) - len(left))
+
+
 class Uniform:
     """A generator: every item of the vocabulary is as likely as any other, in the order of their ids."""
 
@@ -112,10 +118,10 @@ class Uniform:
         self._vocabulary = sorted(vocabulary)
         self._source = source
 
-    def propose(self, histories: Sequence[Sequence[str]], count: int) -> list[Proposal]:
+    def propose(self, histories: Sequence[Sequence[str]], count: int, had: Sequence[Had] | None = None) -> list[Proposal]:
         log_prob = -math.log(len(self._vocabulary)) if self._vocabulary else 0.0
-        candidates = tuple(Candidate(each, self._source, log_prob) for each in self._vocabulary[:count])
-        return [Proposal(self._source, candidates) for _ in histories]
+        everything = [Candidate(each, self._source, log_prob) for each in self._vocabulary]
+        return [proposal(self._source, everything, count, each) for each in had or [Had()] * len(histories)]
 
 
 class Following:
@@ -125,18 +131,19 @@ class Following:
         self._table = table
         self._source = source
 
-    def propose(self, histories: Sequence[Sequence[str]], count: int) -> list[Proposal]:
-        return [self._after(history[-1], count) for history in histories]
+    def propose(self, histories: Sequence[Sequence[str]], count: int, had: Sequence[Had] | None = None) -> list[Proposal]:
+        had = had or [Had()] * len(histories)
+        return [self._after(history[-1], count, each) for history, each in zip(histories, had, strict=True)]
 
-    def _after(self, last: str, count: int) -> Proposal:
-        following = self._table.get(last, ())[:count]
-        return Proposal(self._source, tuple(Candidate(each, self._source, -1.0 - n) for n, each in enumerate(following)))
+    def _after(self, last: str, count: int, had: Had) -> Proposal:
+        following = [Candidate(each, self._source, -1.0 - n) for n, each in enumerate(self._table.get(last, ()))]
+        return proposal(self._source, following, count, had)
 
 
 class Broken:
     """A generator that cannot be run."""
 
-    def propose(self, histories: Sequence[Sequence[str]], count: int) -> list[Proposal]:
+    def propose(self, histories: Sequence[Sequence[str]], count: int, had: Sequence[Had] | None = None) -> list[Proposal]:
         raise GeneratorFailed("it cannot be run")
 
 

@@ -14,7 +14,7 @@ from rich.table import Table
 
 from streamrec.cli.output import people, print_json, progress_bar
 from streamrec.core.errors import UserError
-from streamrec.core.pipeline import SlateRules
+from streamrec.settings import load_settings
 
 DEFAULT_MINUTES = 3.0
 DEFAULT_VALUES, DEFAULT_TUNING = 512, 300
@@ -183,17 +183,21 @@ def evaluate(
         typer.Option(
             min=0,
             max=1,
-            help=f"Of a tuned Next-K bundle's slates; 0: accuracy alone; {SlateRules().diversity:g} where nothing is given.",
+            help="Of a tuned Next-K bundle's slates; 0: accuracy alone; else STREAMREC_DIVERSITY.",
         ),
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Ask a bundle what its training did not see: every item ranked, seen ones left out, ties counted against it."""
+    """Ask a bundle what its training did not see: every item ranked, seen ones left out, ties counted against it.
+
+    The settings of slates are those of a worker: see `streamrec settings`.
+    """
     from streamrec.evaluation.evaluate import Report
     from streamrec.evaluation.evaluate import evaluate as ask
     from streamrec.eventlog.dataset import read_dataset
     from streamrec.serving.bundle import load_bundle
 
+    rules = load_settings(diversity=diversity).slate_rules
     asked = load_bundle(bundle)
     if diversity is not None and not asked.manifest.tune:
         raise UserError(f"--diversity {diversity}: {bundle} has no such dial; train with --mode next-k and --tune")
@@ -205,7 +209,7 @@ def evaluate(
             dataset,
             protocol.value,
             shuffle=shuffle,
-            rules=SlateRules() if diversity is None else SlateRules(diversity=diversity),
+            rules=rules,
             progress=lambda done, targets: progress.update(bar, completed=done, total=targets),
         )
     as_dict: dict[str, Any] = msgspec.to_builtins(report)
@@ -222,6 +226,8 @@ def _require_torch() -> None:
 
 
 def _print_report(report: dict[str, Any]) -> None:
+    from streamrec.evaluation.metrics import TOP
+
     frozen = {"served, counts frozen": report["frozen"]} if "frozen" in report else {}
     rows = {"served": report["model"], "generator alone": report["generator"], **frozen, **report["baselines"]}
     other = report["seen_items_included"]
@@ -251,6 +257,9 @@ def _print_report(report: dict[str, Any]) -> None:
         people.print(f"[bold]{report['targets']} targets are too few to say anything[/]; another protocol may ask more")
     people.print(accuracy)
     people.print(beyond)
+    threshold, size = report["relevance_threshold"], report["mean_slate_size"]
+    hint = "; STREAMREC_RELEVANCE_THRESHOLD=0 fills them" if threshold and size < TOP else ""
+    people.print(f"relevance threshold {threshold:.4g}: slates of {TOP} hold {size:.1f} items on average{hint}")
     for name, reason in report["baselines_left_out"].items():
         people.print(f"{name} left out: {reason}")
     people.print(f"data {report['dataset_sha256'][:12]}, bundle {report['bundle']}, seed {report['seed']}")

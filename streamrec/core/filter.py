@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from msgspec import Struct
 
 from streamrec.core.catalogue import CatalogueView
+from streamrec.core.generate import Had
 from streamrec.core.score import Scored
 from streamrec.core.types import Session
 
@@ -34,11 +35,14 @@ class Filter(Struct, frozen=True):
         return kept, dropped
 
 
-def seen(session: Session, repeats: str) -> Filter:
-    """Drops what the user has had: in all of the kept history (``never``), or only in the current session (``next-session``)."""
-    since = session.started_at if repeats == "next-session" else 0
-    items = {past.item_id for past in session.history if past.occurred_at >= since}
-    return Filter("seen", lambda candidate: candidate.item_id in items)
+def seen(session: Session, repeats: str) -> Had:
+    """What the user had: all that the session remembers (``never``), or the current session's items only (``next-session``).
+
+    It is the one rule that comes before the candidates, so that a long history does not use them up.
+    """
+    if repeats == "next-session":
+        return Had(frozenset(past.item_id for past in session.history if past.occurred_at >= session.started_at))
+    return Had(frozenset(past.item_id for past in session.history), session.had)
 
 
 def unavailable(catalogue: CatalogueView) -> Filter:

@@ -22,16 +22,22 @@ from streamrec.core.types import Explanation, Recommendation, RecommendedItem, S
 
 _NAMESPACE = UUID("6d7e0f0c-6c3e-5c0a-9a57-0d6b1d1f3a52")  # of recommendation ids; never to be changed
 DIGITS = 6  # of scores in records
+SEEN = "seen"  # the reason of what the user had and the generator knows
 
 
 class SlateRules(Struct, frozen=True, kw_only=True):
     """What a slate may hold."""
 
     slate_size: int = 10
-    least: int = 3  # slots that are filled even below the scorer's threshold
-    candidates: int = 100  # judged for each slate, besides what the user has seen
+    least: int = 3  # slots that are filled even below the threshold
+    candidates: int = 100  # judged for each slate; what the user had is none
     repeats: Literal["never", "next-session"] = "never"
     diversity: float = 0.5  # 0 to 1: the dial of a generator that writes slates (Next-K), and only of that
+    relevance_threshold: float | None = None  # 0 fills the slate; None leaves it to the scorer
+
+    def threshold(self, fitted: float) -> float:
+        """The relevance that a slot needs. ``fitted`` is the scorer's own."""
+        return fitted if self.relevance_threshold is None else self.relevance_threshold
 
 
 class Pipeline:
@@ -48,14 +54,19 @@ class Pipeline:
         self._rules = rules
         self._versions = versions
 
+    @property
+    def threshold(self) -> float:
+        """The relevance that a slot needs, beyond the first few."""
+        return self._rules.threshold(self._scorer.threshold)
+
     def recommend(self, sessions: Sequence[Session], catalogue: Catalogue) -> list[Recommendation]:
         """One recommendation a session, in the same order; a batch gives the same as its sessions one by one.
 
         ``catalogue`` must reach the version that each session names.
         """
         histories = [model_history(session) for session in sessions]
-        most = self._rules.candidates + max((len(session.history) for session in sessions), default=0)
-        proposals = self._generator.propose(histories, most)
+        had = [seen(session, self._rules.repeats) for session in sessions]
+        proposals = self._generator.propose(histories, self._rules.candidates, had)
         return [
             self._recommend(session, history, proposal, catalogue.at(session.catalogue))
             for session, history, proposal in zip(sessions, histories, proposals, strict=True)
@@ -66,11 +77,9 @@ class Pipeline:
         return explain(recommendation, catalogue.at(recommendation.versions.catalogue))
 
     def _recommend(self, session: Session, history: Sequence[str], proposal: Proposal, catalogue: CatalogueView) -> Recommendation:
-        # A batch asks for as many candidates as its longest session needs; each session keeps what it would have got alone.
-        candidates = proposal.candidates[: self._rules.candidates + len(session.history)]
-        judged = judge_all(self._scorer, history, candidates)
-        allowed, barred = apply_filters((seen(session, self._rules.repeats), unavailable(catalogue)), judged)
-        kept, dropped = below_threshold(self._scorer.threshold, allowed, self._rules.least).run(allowed)
+        judged = judge_all(self._scorer, history, proposal.candidates)
+        allowed, barred = apply_filters((unavailable(catalogue),), judged)
+        kept, dropped = below_threshold(self.threshold, allowed, self._rules.least).run(allowed)
         return Recommendation(
             schema_version=1,
             recommendation_id=recommendation_id(session.trigger),
@@ -81,7 +90,7 @@ class Pipeline:
             history=tuple(history),
             items=self._slate(kept, session, catalogue),
             source=proposal.source,
-            dropped=_count([*barred, *dropped]),
+            dropped=_count(proposal.seen, [*barred, *dropped]),
         )
 
     def _slate(self, kept: Sequence[Scored], session: Session, catalogue: CatalogueView) -> tuple[RecommendedItem, ...]:
@@ -109,5 +118,8 @@ def recommendation_id(trigger: Trigger) -> str:
     return str(uuid5(_NAMESPACE, f"{trigger.topic}/{trigger.partition}/{trigger.offset}/{trigger.event_id}"))
 
 
-def _count(dropped: Sequence[Dropped]) -> dict[str, int]:
-    return dict(sorted(Counter(each.reason for each in dropped).items()))
+def _count(had: int, dropped: Sequence[Dropped]) -> dict[str, int]:
+    reasons = Counter(each.reason for each in dropped)
+    if had:
+        reasons[SEEN] = had
+    return dict(sorted(reasons.items()))

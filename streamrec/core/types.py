@@ -165,7 +165,7 @@ class Recommendation(Message, frozen=True, kw_only=True, omit_defaults=True):
     history: Annotated[tuple[Id, ...], Meta(max_length=100)]  # the items that the generator saw, oldest first
     items: Annotated[tuple[RecommendedItem, ...], Meta(max_length=100)]
     source: Name  # the rung of the ladder that proposed: `gptrec`, `transitions` or `popularity`
-    dropped: Annotated[dict[str, Count], Meta(max_length=64)]  # how many candidates each filter removed, by reason
+    dropped: Annotated[dict[str, Count], Meta(max_length=64)]  # how many items were left out, by reason
 
 
 class Claim(Message, frozen=True, kw_only=True, omit_defaults=True):

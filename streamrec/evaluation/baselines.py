@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from streamrec.evaluation.protocols import KEPT, Split
+from streamrec.evaluation.memory import KEPT
+from streamrec.evaluation.protocols import Split
 from streamrec.eventlog.dataset import Dataset
 from streamrec.serving.counting import as_transitions, count_interactions, count_pairs, recent_popularity
 from streamrec.serving.transitions import Transitions

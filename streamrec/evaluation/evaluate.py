@@ -5,6 +5,7 @@ from typing import Literal, NamedTuple, get_args
 
 import numpy as np
 from msgspec import UNSET, Struct, UnsetType
+from msgspec.structs import replace
 from numpy.typing import NDArray
 
 from streamrec.core.errors import UserError
@@ -49,6 +50,8 @@ class Report(Struct, frozen=True, kw_only=True):
     baselines: dict[str, Metrics]
     baselines_left_out: dict[str, str]  # by name, with the reason
     leads: dict[str, Lead]  # of the model over each baseline
+    relevance_threshold: float  # in force: an item below it gets none but the first few slots
+    mean_slate_size: float  # of the slates of ten that are served
     seen_items_excluded: bool
     seen_items_included: OtherFigure
     shuffle: ShuffleReport | UnsetType = UNSET
@@ -77,7 +80,7 @@ def evaluate(
       weights of generator and scorer stay, EASE and item-kNN too.
 
     Args:
-        rules: of which a generator that writes slates takes its dial; ten items are asked for in any case.
+        rules: what slates are served with. Ten items are asked for in any case, and what the user had is excluded.
 
     Raises:
         UserError: the bundle was trained on a target, or there is nothing to ask.
@@ -118,6 +121,8 @@ def evaluate(
         baselines={name: metrics[name] for name in fitted},
         baselines_left_out=left_out,
         leads={name: tallies["model"].lead_over(tallies[name], seed) for name in fitted},
+        relevance_threshold=rules.threshold(bundle.scorer_weights.threshold),
+        mean_slate_size=tallies["model"].mean_slate_size,
         seen_items_excluded=True,
         seen_items_included=OtherFigure(
             targets=len(everything.positions),
@@ -189,14 +194,15 @@ def _tallies(
         learning.until(parts.row[positions[0]])
     tallies = {name: Tally(tags, interactions) for name in ("model", "generator", *fitted)}
     for done, answer in enumerate(_served(asked._replace(positions=positions), learning), start=1):
-        user, target, history = int(parts.users[answer.position]), int(parts.items[answer.position]), parts.history(answer.position)
+        user, target = int(parts.users[answer.position]), int(parts.items[answer.position])
+        history = parts.history(answer.position)
+        had = parts.had(answer.position) if asked.exclude_seen else history[:0]
         tallies["model"].add(user, answer.rank, answer.slate)
         tallies["generator"].add(user, answer.generator_rank, answer.generator_slate)
         for name, baseline in fitted.items():
             scores = baseline(history)
-            if asked.exclude_seen:
-                scores[history] = -np.inf
-            slate = best(scores, min(TOP, int(np.isfinite(scores).sum())))
+            scores[had] = -np.inf
+            slate = best(scores, TOP)
             tallies[name].add(user, rank_of(scores, target) if known[target] else MISSED, slate.tolist())
         if learning and done < len(positions):
             learning.until(parts.row[positions[done]])
@@ -212,19 +218,21 @@ def _served(asked: _Question, learning: Learning | None = None) -> Iterator[_Ans
     scorer: SlateScorer = learning.scorer if learning else bundle.scorer()
     popularity = learning.popularity if learning else bundle.popularity
     made = slates(
-        bundle.generator(asked.threads, asked.rules),
+        bundle.generator(asked.threads, replace(asked.rules, slate_size=TOP)),
         scorer,
         popularity,
         asked.parts,
         asked.positions,
         to_vocabulary,
         exclude_seen=asked.exclude_seen,
+        candidates=asked.rules.candidates,
     )
+    threshold = asked.rules.threshold(scorer.threshold)
     for slate in made:
         _, scores, relevances = scorer.score(slate.features)
         order = np.lexsort((slate.candidates, -scores))
-        kept = relevances >= scorer.threshold
-        kept[order[: SlateRules().least]] = True
+        kept = relevances >= threshold
+        kept[order[: asked.rules.least]] = True
         shown = slate.candidates[order][kept[order]][:TOP]
         yield _Answer(
             slate.position,

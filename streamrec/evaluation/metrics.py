@@ -84,6 +84,11 @@ class Tally:
         ranks = np.array(self._ranks)
         return np.where(ranks <= TOP, 1 / np.log2(ranks + 1), 0.0)
 
+    @property
+    def mean_slate_size(self) -> float:
+        """How many items a slate holds on average."""
+        return _rounded(self._shown.sum() / max(len(self._ranks), 1))
+
     def metrics(self, seed: int = 0) -> Metrics:
         """The means; the seed is of the bootstrap."""
         ranks, gains = np.array(self._ranks), self.gains

@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamrec.evaluation.baselines import Scores
-from streamrec.evaluation.protocols import KEPT, Split
+from streamrec.evaluation.memory import KEPT
+from streamrec.evaluation.protocols import Split
 from streamrec.evaluation.slates import vocabulary_index
 from streamrec.eventlog.dataset import Dataset
 from streamrec.serving.bundle import Bundle

@@ -7,11 +7,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamrec.core.errors import UserError
-from streamrec.core.session import SessionRules
+from streamrec.evaluation.memory import Memory
 from streamrec.eventlog.dataset import Dataset
 
 Holdout = Literal["none", "leave-one-out", "time-split"]
-KEPT = SessionRules().max_history  # interactions that a session remembers
 TIME_SPLIT = 0.8  # of the interactions come before the test
 VALIDATION = 0.05  # of what training may see, the newest part
 
@@ -34,7 +33,7 @@ class Split:
     validation: NDArray[np.int64]
     test: NDArray[np.int64]
     repeats: NDArray[np.int64]  # what would be test if the user had not had it before
-    memory: int | None  # so many of the last interactions count as had, all where None
+    memory: Memory
     skipped: dict[str, int]  # what was left out of the test, by reason
 
     @property
@@ -47,9 +46,8 @@ class Split:
         return self.items[self.start[position] : position]
 
     def had(self, position: int) -> NDArray[np.int32]:
-        """Those of them that are not to be recommended again."""
-        history = self.history(position)
-        return history if self.memory is None else history[-self.memory :]
+        """Those of them that a session remembers: they are not recommended again."""
+        return self.memory.had(position)
 
     def by_time(self, mask: NDArray[np.bool_]) -> NDArray[np.int32]:
         """The items of the interactions in ``mask``, in the order of the data set."""
@@ -62,8 +60,9 @@ def split(dataset: Dataset, holdout: Holdout) -> Split:
     - ``leave-one-out``: each user's last interaction is the test, the one before it the validation. Users with fewer than
       three are only learned from, and counted.
     - ``time-split``: everything from the time of the 80 % interaction on is the test; the newest 5 % before it the validation.
-    - ``none``: the newest 5 % are the validation, asked as things are served: what a session no longer remembers may come again.
+    - ``none``: the newest 5 % are the validation.
 
+    A target that its user had before is left out if the session still remembers it: what it has forgotten may be recommended.
     What the validation holds has chosen before it is learned: see training.train.
     """
     if holdout not in get_args(Holdout):
@@ -91,8 +90,8 @@ def split(dataset: Dataset, holdout: Holdout) -> Split:
             raise UserError("time-split: the first 80 % of the interactions have one time; nothing is left to learn from")
         validation = counted & (occurred_at >= _time_of(1 - VALIDATION, occurred_at[counted]))
         learned = counted & ~validation
-    memory = KEPT if holdout == "none" else None
-    again = _had_before(users, items, len(items) if memory is None else memory)
+    memory = Memory(users, items, start, dataset.item_ids)
+    again = memory.repeats()
     skipped["targets_already_seen"] = int((test & again).sum())
     return Split(
         users=users,
@@ -114,12 +113,3 @@ def _time_of(part: float, occurred_at: NDArray[np.int64]) -> np.int64:
     ordered = np.sort(occurred_at)
     time: np.int64 = ordered[min(int(part * len(ordered)), len(ordered) - 1)]
     return time
-
-
-def _had_before(users: NDArray[np.int32], items: NDArray[np.int32], within: int) -> NDArray[np.bool_]:
-    """Which interactions repeat one of the user's last ``within``."""
-    order = np.lexsort((items, users))  # stable: the places of one user and item stay in order
-    same = (users[order][1:] == users[order][:-1]) & (items[order][1:] == items[order][:-1])
-    again = np.zeros(len(users), bool)
-    again[order[1:]] = same & (np.diff(order) <= within)
-    return again

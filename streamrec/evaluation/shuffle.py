@@ -94,9 +94,9 @@ def _generated(bundle: Bundle, dataset: Dataset, parts: Split, order: Shuffled, 
 
 def _asked(parts: Split, position: int, scores: NDArray[np.float64]) -> Asked:
     target = int(parts.items[position])
-    scores[parts.history(position)] = -np.inf
+    scores[parts.had(position)] = -np.inf
     rank = rank_of(scores, target) if np.isfinite(scores[target]) else MISSED
-    return int(parts.users[position]), rank, best(scores, min(TOP, int(np.isfinite(scores).sum())))
+    return int(parts.users[position]), rank, best(scores, TOP)
 
 
 def _effect(true: list[Asked], shuffled: list[Asked], seed: int) -> Effect:

@@ -10,14 +10,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamrec.core.pipeline import SlateRules
-from streamrec.evaluation.protocols import KEPT, Split
+from streamrec.evaluation.memory import KEPT
+from streamrec.evaluation.protocols import Split
 from streamrec.eventlog.dataset import Dataset
 from streamrec.serving.gptrec import GPTRec
 from streamrec.serving.topk import best
 from streamrec.serving.vocabulary import Vocabulary
 
-CANDIDATES = SlateRules().candidates  # judged for a slate, besides what the session holds
+CANDIDATES = SlateRules().candidates  # judged for a slate
 AT_ONCE = 64
+NOTHING = np.empty(0, np.int64)
 
 
 class SlateScorer(Protocol):
@@ -56,39 +58,36 @@ def slates(
     to_vocabulary: NDArray[np.int64],
     *,
     exclude_seen: bool = True,
+    candidates: int = CANDIDATES,
 ) -> Iterator[Slate]:
     """A slate for each position, given what its user did before.
 
     Args:
         popularity: what is proposed to a user of whom nothing is known, as the ladder's last rung does.
         exclude_seen: False leaves in what the user has had: the other figure of an evaluation, never what is served.
+        candidates: how many are judged for a slate.
     """
     items = to_vocabulary[split.items]
     for first in range(0, len(positions), AT_ONCE):
         asked = positions[first : first + AT_ONCE]
         histories = [model_items(split.history(position), to_vocabulary) for position in asked]
         known = [place for place, history in enumerate(histories) if history]
-        had = [_had(items[split.start[place] : place], split.memory) if exclude_seen else [] for place in asked]
+        had = [_known(split.had(position), to_vocabulary) if exclude_seen else NOTHING for position in asked.tolist()]
         made = generator.log_probs([histories[place] for place in known], [had[place] for place in known]) if known else ()
         answers = dict(zip(known, made, strict=True))
         for place, (position, history) in enumerate(zip(asked.tolist(), histories, strict=True)):
             log_probs = answers[place] if place in answers else np.log(popularity)
-            past = items[split.start[position] : position]
-            forgotten, kept = past[:-KEPT], past[-KEPT:]
             unseen = np.ones(len(log_probs), bool)
-            if split.memory is None and exclude_seen:
-                unseen[forgotten[forgotten >= 0]] = False
-            ranked = best(np.where(unseen, log_probs, -np.inf), min(CANDIDATES + len(kept), int(unseen.sum())))
-            if exclude_seen:
-                unseen[kept[kept >= 0]] = False
-            proposed = ranked[unseen[ranked]]
+            unseen[had[place]] = False
+            proposed = best(log_probs, candidates, had[place])
             features = scorer.features(history, proposed, log_probs[proposed])
             yield Slate(position, int(items[position]), log_probs, unseen, proposed, features)
 
 
-def _had(past: NDArray[np.int64], memory: int | None) -> list[int]:
-    kept = past if memory is None else past[-memory:]
-    return [index for index in kept.tolist() if index >= 0]
+def _known(items: NDArray[np.int32], to_vocabulary: NDArray[np.int64]) -> NDArray[np.int64]:
+    """The vocabulary's indexes of items of the data set, without those that it does not have."""
+    indexes = to_vocabulary[items]
+    return indexes[indexes >= 0]
 
 
 def model_items(history: NDArray[np.int32], to_vocabulary: NDArray[np.int64]) -> list[int]:

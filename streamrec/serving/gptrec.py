@@ -13,9 +13,11 @@ from numpy.typing import NDArray
 from onnxruntime.capi import onnxruntime_pybind11_state as onnx_errors
 
 from streamrec.core.errors import GeneratorFailed, UserError
-from streamrec.core.generate import Candidate, Proposal
+from streamrec.core.generate import Candidate, Had, Proposal
 from streamrec.serving.topk import best
 from streamrec.serving.vocabulary import Vocabulary
+
+Indexes = Sequence[int] | NDArray[np.intp]
 
 SOURCE = "gptrec"
 STRIDE = 10  # padded lengths are multiples of it; a full session of 100 needs no padding
@@ -23,7 +25,7 @@ MOST_AT_ONCE = 64  # histories in one run of the model: what it needs in memory 
 
 
 class GPTRec:
-    """Implements Generator. Proposes also what the history holds: that is for the filters to judge.
+    """Implements Generator. It may propose what the history holds: ``had`` says what it must not.
 
     Args:
         model: the ONNX graph, ``items`` and ``lengths`` in, ``log_probs`` over the vocabulary out.
@@ -46,27 +48,29 @@ class GPTRec:
         self._vocabulary = vocabulary
         self.context = context
 
-    def propose(self, histories: Sequence[Sequence[str]], count: int) -> list[Proposal]:
-        """For each history up to ``count`` candidates, best first, ties by item id; none where no item of it is known.
+    def propose(self, histories: Sequence[Sequence[str]], count: int, had: Sequence[Had] | None = None) -> list[Proposal]:
+        """For each history up to ``count`` candidates, best first, ties by item id; none if no item of it is known.
 
         Raises:
             GeneratorFailed: the model could not be run, or gave what is no probability.
         """
         known = [self._vocabulary.known(history) for history in histories]
+        without = [self._vocabulary.had(each) for each in had or [Had()] * len(histories)]
         asked = [place for place, history in enumerate(known) if history]
         proposals = [Proposal(SOURCE, ())] * len(histories)
         for first in range(0, len(asked), MOST_AT_ONCE):
             places = asked[first : first + MOST_AT_ONCE]
-            for place, log_probs in zip(places, self.log_probs([known[place] for place in places]), strict=True):
-                proposals[place] = self._best(log_probs, count)
+            rows = self.log_probs([known[place] for place in places], [without[place] for place in places])
+            for place, log_probs in zip(places, rows, strict=True):
+                proposals[place] = self._best(log_probs, count, without[place])
         return proposals
 
-    def log_probs(self, histories: Sequence[Sequence[int]], had: Sequence[Sequence[int]] | None = None) -> NDArray[np.float32]:
+    def log_probs(self, histories: Sequence[Sequence[int]], had: Sequence[Indexes] | None = None) -> NDArray[np.float32]:
         """The log-probability of each item of the vocabulary as the next one; a row for each history, none of them empty.
 
         Args:
-            had: what each user has had, where that is more than the history. A slate that is written item by item never holds
-                it; to an order of all items it makes no difference.
+            had: what each user must not be offered; the history if None. A slate that is written item by item is written
+                around it; to an order of all items it makes no difference.
         """
         had = had or histories
         recent = [history[-self.context :] for history in histories]
@@ -77,7 +81,7 @@ class GPTRec:
             answers[places] = self._run([recent[place] for place in places], steps, [had[place] for place in places])
         return answers
 
-    def _run(self, histories: Sequence[Sequence[int]], steps: int, had: Sequence[Sequence[int]]) -> NDArray[np.float32]:
+    def _run(self, histories: Sequence[Sequence[int]], steps: int, had: Sequence[Indexes]) -> NDArray[np.float32]:
         items = np.zeros((len(histories), steps), np.int64)
         for row, history in zip(items, histories, strict=True):
             row[: len(history)] = history
@@ -87,22 +91,21 @@ class GPTRec:
         except _ERRORS as error:
             raise GeneratorFailed(f"onnxruntime: {_one_line(error)}") from None
 
-    def _answer(self, items: NDArray[np.int64], lengths: NDArray[np.int64], had: Sequence[Sequence[int]]) -> NDArray[np.float32]:
+    def _answer(self, items: NDArray[np.int64], lengths: NDArray[np.int64], had: Sequence[Indexes]) -> NDArray[np.float32]:
         """The log-probabilities after each row's first ``lengths`` items; the rest of a row is padding. -inf: never."""
         log_probs: NDArray[np.float32] = self._session.run(None, {"items": items, "lengths": lengths})[0]
         return log_probs
 
-    def _best(self, log_probs: NDArray[np.float32], count: int) -> Proposal:
-        possible = log_probs != -np.inf
-        if not np.isfinite(log_probs[possible]).all():
+    def _best(self, log_probs: NDArray[np.float32], count: int, without: NDArray[np.intp]) -> Proposal:
+        if not np.isfinite(log_probs[log_probs != -np.inf]).all():
             raise GeneratorFailed("the model gave a log-probability that is not a number")
-        if not possible.any():
-            return Proposal(SOURCE, ())
-        chosen = best(log_probs, min(count, int(possible.sum())))
+        chosen = best(log_probs, count, without)
         values = log_probs[chosen]
         ids = self._vocabulary.item_ids
         return Proposal(
-            SOURCE, tuple(Candidate(ids[item], SOURCE, value) for item, value in zip(chosen.tolist(), values.tolist(), strict=True))
+            SOURCE,
+            tuple(Candidate(ids[item], SOURCE, value) for item, value in zip(chosen.tolist(), values.tolist(), strict=True)),
+            len(without),
         )
 
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from streamrec.core.generate import Candidate, Proposal
+from streamrec.core.generate import Candidate, Had, Proposal
 from streamrec.serving.topk import best
 from streamrec.serving.vocabulary import Vocabulary
 
@@ -20,10 +20,18 @@ class Popularity:
     """
 
     def __init__(self, vocabulary: Vocabulary, shares: NDArray[np.float64]) -> None:
-        order = best(shares, len(shares)).tolist()
+        self._vocabulary = vocabulary
+        self._order = best(shares, len(shares))
         ids, log_shares = vocabulary.item_ids, np.log(shares).tolist()
-        self._ranked = tuple(Candidate(ids[item], SOURCE, log_shares[item]) for item in order)
+        self._candidates = tuple(Candidate(item_id, SOURCE, share) for item_id, share in zip(ids, log_shares, strict=True))
 
-    def propose(self, histories: Sequence[Sequence[str]], count: int) -> list[Proposal]:
-        """The same ``count`` items for everybody."""
-        return [Proposal(SOURCE, self._ranked[:count])] * len(histories)
+    def propose(self, histories: Sequence[Sequence[str]], count: int, had: Sequence[Had] | None = None) -> list[Proposal]:
+        """The same list for everybody, without what each user had."""
+        return [self._propose(count, each) for each in had or [Had()] * len(histories)]
+
+    def _propose(self, count: int, had: Had) -> Proposal:
+        without = self._vocabulary.had(had)
+        left = np.ones(len(self._order), bool)
+        left[without] = False
+        chosen = self._order[left[self._order]][:count].tolist()
+        return Proposal(SOURCE, tuple(self._candidates[item] for item in chosen), len(without))

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamrec.serving.cached import Cache, CachedGPT
-from streamrec.serving.gptrec import GPTRec
+from streamrec.serving.gptrec import GPTRec, Indexes
 from streamrec.serving.topk import best
 from streamrec.serving.trie import Level, grow, log_softmax
 from streamrec.serving.vocabulary import Vocabulary
@@ -35,7 +35,7 @@ class SubTokens(GPTRec):
         self._tokens = codes + self._values * np.arange(codes.shape[1])  # each sub-token has a vocabulary of its own
         self._branches = branches
 
-    def _answer(self, items: NDArray[np.int64], lengths: NDArray[np.int64], had: Sequence[Sequence[int]]) -> NDArray[np.float32]:
+    def _answer(self, items: NDArray[np.int64], lengths: NDArray[np.int64], had: Sequence[Indexes]) -> NDArray[np.float32]:
         batch, depths = len(items), self._tokens.shape[1]
         tokens = self._tokens[items].reshape(batch, -1)
         logits, _, cache = self._network.read(tokens, lengths * depths, repeat=depths)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from streamrec.core.generate import Candidate, Proposal
+from streamrec.core.generate import Candidate, Had, Proposal
 from streamrec.serving.counting import DECAY, TransitionCounts
 from streamrec.serving.topk import best
 from streamrec.serving.vocabulary import Vocabulary
@@ -81,17 +81,21 @@ class Transitions:
             self._counts.followers[row], shares, len(self._background)
         )
 
-    def propose(self, histories: Sequence[Sequence[str]], count: int) -> list[Proposal]:
-        """For each history up to ``count`` candidates; none where no item of it is known."""
-        return [self._propose(self._vocabulary.known(history), count) for history in histories]
+    def propose(self, histories: Sequence[Sequence[str]], count: int, had: Sequence[Had] | None = None) -> list[Proposal]:
+        """For each history up to ``count`` candidates; none if no item of it is known."""
+        known = [self._vocabulary.known(history) for history in histories]
+        return [self._propose(history, count, each) for history, each in zip(known, had or [Had()] * len(known), strict=True)]
 
-    def _propose(self, history: Sequence[int], count: int) -> Proposal:
+    def _propose(self, history: Sequence[int], count: int, had: Had) -> Proposal:
         if not history:
             return Proposal(SOURCE, ())
+        without = self._vocabulary.had(had)
         chances = self.probabilities(history)
-        chosen = best(chances, count)
+        chosen = best(chances, count, without)
         ids = self._vocabulary.item_ids
         log_probs = np.log(chances[chosen]).tolist()
         return Proposal(
-            SOURCE, tuple(Candidate(ids[item], SOURCE, log_prob) for item, log_prob in zip(chosen.tolist(), log_probs, strict=True))
+            SOURCE,
+            tuple(Candidate(ids[item], SOURCE, log_prob) for item, log_prob in zip(chosen.tolist(), log_probs, strict=True)),
+            len(without),
         )

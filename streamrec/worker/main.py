@@ -15,6 +15,7 @@ from streamrec.core.deadletters import DeadLetterLimit
 from streamrec.core.errors import UserError
 from streamrec.core.intake import ERASED
 from streamrec.core.metrics import CATALOGUE_VERSION, LOST_RECORDS, MODEL_INFO, READY, VOID_COMMITS
+from streamrec.core.pipeline import DIGITS
 from streamrec.core.wire import Format
 from streamrec.settings import Settings
 from streamrec.worker.app import make_app
@@ -84,7 +85,8 @@ def run_worker(settings: Settings, roles: Sequence[str]) -> None:
     for intake in intakes:
         intake.app.topic_ids = watch.ids
     health = Health(intakes, also=[follower.not_ready], publish=parts.metrics[READY].set, watch=watch)
-    log.info("starting", roles=list(roles), broker=settings.broker, model=versions.model)
+    threshold = round(recommender.pipeline.threshold, DIGITS)
+    log.info("starting", roles=list(roles), broker=settings.broker, model=versions.model, relevance_threshold=threshold)
     beside = [follower.run(), health.watch(), health.watch_ready(), watch.until_replaced(), _serve_ops(health, parts)]
     try:
         run_apps([intake.app for intake in intakes], beside=beside)

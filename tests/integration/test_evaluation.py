@@ -1,25 +1,32 @@
 """Evaluation for real, of small bundles that are trained here: each protocol, the shuffle test, and odd data."""
 
 import json
+import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 
 pytest.importorskip("torch", reason="the extra train is not installed")
 
 from benchmarks.accuracy import diversity, features
+from streamrec.core.catalogue import Catalogue
 from streamrec.core.errors import UserError
-from streamrec.evaluation.evaluate import _Question, _tallies, evaluate
+from streamrec.core.generate import Ladder
+from streamrec.core.pipeline import Pipeline, SlateRules
+from streamrec.evaluation.evaluate import Protocol, _Question, _tallies, evaluate
 from streamrec.evaluation.online import Learning
 from streamrec.evaluation.protocols import split
 from streamrec.eventlog.dataset import Dataset, read_dataset
 from streamrec.serving.bundle import Bundle, load_bundle
 from streamrec.serving.relevance import FEATURES
 from streamrec.training.train import train
+from tests.make import VERSIONS, session
 
 SMALL = {"dim": 16, "heads": 2, "context": 12}
 ITEMS = 40
@@ -157,10 +164,47 @@ def test_odd_data_is_evaluated_or_refused_in_words(folder: Path) -> None:
         evaluate(bundle, single, "time-split")
 
 
+@pytest.fixture(scope="module")
+def diary(folder: Path) -> Dataset:
+    """One person's own log: what the bundle knows was all had long before the test begins."""
+    lines = [f"me,i{n % 8:02},{n},click" for n in range(140)] + [f"me,new{n:02},{140 + n},click" for n in range(30)]
+    return written(folder / "diary", lines, [f"i{n:02},," for n in range(8)])
+
+
+@pytest.mark.parametrize("protocol", ["time-split", "prequential"])
+def test_one_persons_own_log_is_evaluated(folder: Path, diary: Dataset, protocol: Protocol) -> None:
+    """Nothing is left to propose: each list is empty, for the model and for its baselines, and every target is missed."""
+    out = folder / "diary-bundle"
+    bundle = load_bundle(out) if out.exists() else trained(diary, out, "time-split", steps=3)
+    report = evaluate(bundle, diary, protocol)
+    assert report.targets > 20
+    assert (report.model.ndcg, report.model.coverage, report.generator.coverage) == (0, 0, 0)
+    assert report.mean_slate_size == 0
+
+
+def test_the_threshold_in_force_is_the_served_one(folder: Path) -> None:
+    """A bundle's own threshold would leave most slots empty; the setting fills them, for the pipeline and for the figures."""
+    dataset = walk(folder / "short", list(range(ITEMS)))
+    bundle = trained(dataset, folder / "short-bundle", "leave-one-out")
+    bundle = replace(bundle, scorer_weights=msgspec.structs.replace(bundle.scorer_weights, threshold=0.99))
+    for rules, size in ((SlateRules(), 3), (SlateRules(relevance_threshold=0.0), 10), (SlateRules(least=5), 5)):
+        report = evaluate(bundle, dataset, "leave-one-out", rules=rules)
+        assert report.relevance_threshold == rules.threshold(0.99)
+        assert report.mean_slate_size == size
+        served = Pipeline(Ladder(bundle.rungs()), bundle.scorer(), bundle.transitions, rules, VERSIONS)
+        assert served.threshold == report.relevance_threshold
+        told = served.recommend([session("i01", "i02")], Catalogue(bundle.items))[0]
+        assert (len(told.items), "below_threshold" in told.dropped) == (size, size < 10)
+
+
 def test_the_verb_prints_one_object_for_machines_and_a_table_for_people(folder: Path, frozen_bundle: Bundle) -> None:
     verb = [sys.executable, "-m", "streamrec", "evaluate", str(frozen_bundle.path), str(folder / "turning")]
-    told = subprocess.run([*verb, "--protocol", "prequential", "--json"], capture_output=True, text=True, check=True)
+    environment = os.environ | {"STREAMREC_RELEVANCE_THRESHOLD": "0.25"}
+    told = subprocess.run(
+        [*verb, "--protocol", "prequential", "--json"], capture_output=True, text=True, check=True, env=environment
+    )
     report = json.loads(told.stdout)
+    assert report["relevance_threshold"] == 0.25  # the settings are a worker's
     assert {"protocol", "users", "items", "events", "seen_items_excluded", "dataset_sha256", "seed"} <= set(report)
     assert report["seen_items_excluded"] is True
     assert set(report["baselines"]) == set(report["leads"]) == set(report["seen_items_included"]["baselines"]) == BASELINES
@@ -168,7 +212,14 @@ def test_the_verb_prints_one_object_for_machines_and_a_table_for_people(folder: 
         assert set(metrics) >= METRICS
     shown = subprocess.run([*verb, "--protocol", "time-split", "--shuffle"], capture_output=True, text=True, check=True)
     assert shown.stdout == ""
-    for said in ("generator alone", "decayed_popularity", "item_knn", "shuffle test: ", report["dataset_sha256"][:12]):
+    for said in (
+        "generator alone",
+        "relevance threshold ",
+        "decayed_popularity",
+        "item_knn",
+        "shuffle test: ",
+        report["dataset_sha256"][:12],
+    ):
         assert said in shown.stderr
     refused = subprocess.run([*verb, "--protocol", "prequential", "--shuffle"], capture_output=True, text=True, check=False)
     assert refused.returncode == 2

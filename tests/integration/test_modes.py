@@ -13,7 +13,8 @@ torch = pytest.importorskip("torch", reason="the extra train is not installed")
 
 from streamrec.core.catalogue import Catalogue  # noqa: E402
 from streamrec.core.errors import UserError  # noqa: E402
-from streamrec.core.generate import Ladder  # noqa: E402
+from streamrec.core.generate import Had, Ladder  # noqa: E402
+from streamrec.core.had import item_hash  # noqa: E402
 from streamrec.core.pipeline import Pipeline, SlateRules  # noqa: E402
 from streamrec.core.types import Item  # noqa: E402
 from streamrec.evaluation.evaluate import evaluate  # noqa: E402
@@ -116,7 +117,8 @@ def test_answers_are_the_same_to_the_bit_in_every_batch_and_with_every_number_of
 @pytest.mark.parametrize("mode", ["next-k", "tuned"])
 def test_a_slate_repeats_neither_the_history_nor_itself(generators: dict[str, Callable[[int], GPTRec]], mode: str) -> None:
     histories = [[VOCABULARY.item_ids[item] for item in history] for history in HISTORIES]
-    for history, proposal in zip(histories, generators[mode](1).propose(histories, 150), strict=True):
+    had = [Had(frozenset(history)) for history in histories]
+    for history, proposal in zip(histories, generators[mode](1).propose(histories, 150, had), strict=True):
         items = [candidate.item_id for candidate in proposal.candidates]
         assert len(items) == len(set(items)) == min(150, ITEMS - len(set(history)))
         assert not set(items) & set(history)
@@ -133,11 +135,26 @@ def test_what_a_user_had_long_ago_is_not_repeated_either(generators: dict[str, C
     assert np.isfinite(answer).sum() == ITEMS - 6
 
 
+@pytest.mark.parametrize("mode", ["next-k", "tuned", "svd"])
+def test_candidates_are_written_around_what_was_had(generators: dict[str, Callable[[int], GPTRec]], mode: str) -> None:
+    """Also beyond the history, in any batch, and no further than that: an item of the history alone may come again."""
+    generator, ids = generators[mode](1), VOCABULARY.item_ids
+    histories = [[ids[item] for item in history] for history in HISTORIES]
+    once = generator.propose(histories, ITEMS)
+    had = [Had(hashes=tuple(item_hash(each.item_id) for each in proposal.candidates[:4])) for proposal in once]
+    again = generator.propose(histories, ITEMS, had)
+    for history, before, after, each in zip(histories, once, again, had, strict=True):
+        gone = {candidate.item_id for candidate in before.candidates[:4]}
+        assert {candidate.item_id for candidate in after.candidates} == set(ids) - gone
+        assert after.seen == 4
+        assert generator.propose([history], ITEMS, [each]) == [after]
+
+
 @pytest.mark.parametrize("left", [0, 1, 3])
 def test_who_has_had_nearly_everything_is_offered_what_is_left(generators: dict[str, Callable[[int], GPTRec]], left: int) -> None:
     had = [VOCABULARY.item_ids[item] for item in range(ITEMS - left)]
-    for mode in ("next-k", "tuned"):
-        proposal = generators[mode](1).propose([had, ["005"]], 20)[0]
+    for mode in generators:
+        proposal = generators[mode](1).propose([had, ["005"]], 20, [Had(frozenset(had)), Had()])[0]
         assert {candidate.item_id for candidate in proposal.candidates} == set(VOCABULARY.item_ids) - set(had)
         assert all(math.isfinite(candidate.log_prob) for candidate in proposal.candidates)
 
@@ -256,7 +273,7 @@ def test_every_mode_is_served_through_filters_and_keeps_its_order(trained: Path)
     assert after[:9] == [*before[:4], *before[5:]]  # the others keep their order, and the last slot is filled
     assert not {"i01", "i02", "i03"} & set(after)
     if bundle.manifest.model.mode == "next-k":
-        proposed = bundle.generator(1, rules).propose([["i01", "i02", "i03"]], 10)[0]
+        proposed = bundle.generator(1, rules).propose([["i01", "i02", "i03"]], 10, [Had(frozenset(["i01", "i02", "i03"]))])[0]
         assert before == [candidate.item_id for candidate in proposed.candidates]
 
 

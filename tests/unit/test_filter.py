@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streamrec.core.filter import Dropped, Filter, apply_filters, below_threshold, seen, unavailable
-from tests.make import MINUTE, NOW, interaction, item, scored, session, view
+from streamrec.core.filter import Dropped, Filter, apply_filters, below_threshold, unavailable
+from tests.make import item, scored, view
 
 NAMES = st.lists(st.sampled_from("abcdefgh"), unique=True)
 
@@ -34,20 +34,6 @@ def test_every_candidate_is_kept_in_its_place_or_dropped_for_the_first_reason(
 
 def test_without_filters_everything_is_kept() -> None:
     assert apply_filters([], [scored("a")]) == ([scored("a")], [])
-
-
-def test_what_the_user_had_never_comes_again() -> None:
-    history = session(interaction("a", NOW), interaction("b", NOW + MINUTE), started_at=NOW + MINUTE)
-    assert kept_by(seen(history, "never"), "a", "b", "c") == ["c"]
-
-
-def test_with_repeats_what_the_user_had_comes_again_in_the_next_session() -> None:
-    history = session(interaction("a", NOW), interaction("b", NOW + MINUTE), started_at=NOW + MINUTE)
-    assert kept_by(seen(history, "next-session"), "a", "b", "c") == ["a", "c"]
-
-
-def test_a_skipped_item_counts_as_seen() -> None:
-    assert kept_by(seen(session(interaction("a", skipped=True)), "never"), "a", "b") == ["b"]
 
 
 def test_what_the_catalogue_does_not_offer_is_dropped() -> None:

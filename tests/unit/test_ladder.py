@@ -3,7 +3,7 @@
 import pytest
 
 from streamrec.core.errors import GeneratorFailed
-from streamrec.core.generate import Generator, Ladder
+from streamrec.core.generate import Generator, Had, Ladder
 from tests.make import Broken, Following, Uniform
 
 KNOWS_A = Following({"a": ["b", "c"]}, source="best")
@@ -25,16 +25,25 @@ def test_each_history_of_a_batch_gets_the_answer_it_would_get_alone() -> None:
     assert [each.source for each in together] == ["last", "best", "last", "best", "last"]
 
 
+def test_each_rung_leaves_out_what_the_user_it_answers_for_had() -> None:
+    histories = [["a"], ["z"], ["a"], ["y"]]
+    had = [Had(frozenset("b")), Had(frozenset("x")), Had(frozenset("bc")), Had(frozenset("y"))]
+    for rungs in ([KNOWS_A, KNOWS_ALL], [Broken(), KNOWS_A, KNOWS_ALL]):
+        proposals = Ladder(rungs).propose(histories, 5, had)
+        found = [(each.source, "".join(one.item_id for one in each.candidates), each.seen) for each in proposals]
+        assert found == [("best", "c", 1), ("last", "y", 1), ("best", "", 2), ("last", "x", 1)]
+
+
 def test_the_next_rung_answers_for_one_that_failed() -> None:
     assert sources([Broken(), KNOWS_A, KNOWS_ALL], ["a"], ["z"]) == ["best", "last"]
 
 
 def test_a_history_that_a_rung_fails_for_does_not_change_what_its_neighbours_get() -> None:
     class FailsForZ(Uniform):
-        def propose(self, histories, count):  # type: ignore[no-untyped-def]
+        def propose(self, histories, count, had=None):  # type: ignore[no-untyped-def]
             if ["z"] in histories:
                 raise GeneratorFailed("not a finite number")
-            return super().propose(histories, count)
+            return super().propose(histories, count, had)
 
     assert sources([FailsForZ("ab", source="best"), KNOWS_ALL], ["a"], ["z"], ["b"]) == ["best", "last", "best"]
 
@@ -46,7 +55,7 @@ def test_where_no_rung_answers_the_proposal_is_empty() -> None:
 
 def test_a_rung_is_not_asked_where_a_better_one_has_answered() -> None:
     class Untouched(Uniform):
-        def propose(self, histories, count):  # type: ignore[no-untyped-def]
+        def propose(self, histories, count, had=None):  # type: ignore[no-untyped-def]
             raise AssertionError("asked")
 
     assert sources([KNOWS_ALL, Untouched("z")], ["a"]) == ["last"]
@@ -54,7 +63,7 @@ def test_a_rung_is_not_asked_where_a_better_one_has_answered() -> None:
 
 def test_an_error_that_is_no_failure_of_a_model_is_not_hidden() -> None:
     class Buggy(Uniform):
-        def propose(self, histories, count):  # type: ignore[no-untyped-def]
+        def propose(self, histories, count, had=None):  # type: ignore[no-untyped-def]
             raise KeyError("bug")
 
     with pytest.raises(KeyError):
@@ -63,8 +72,8 @@ def test_an_error_that_is_no_failure_of_a_model_is_not_hidden() -> None:
 
 def test_a_rung_that_answers_for_too_few_is_an_error() -> None:
     class Short(Uniform):
-        def propose(self, histories, count):  # type: ignore[no-untyped-def]
-            return super().propose(histories, count)[:-1]
+        def propose(self, histories, count, had=None):  # type: ignore[no-untyped-def]
+            return super().propose(histories, count, had)[:-1]
 
     with pytest.raises(ValueError, match="shorter"):
         sources([Short("z")], ["a"], ["b"])

@@ -5,8 +5,10 @@ import numpy as np
 import pytest
 
 from streamrec.core.errors import UserError
+from streamrec.core.session import SessionRules
 from streamrec.core.types import Item
-from streamrec.evaluation.protocols import KEPT, Split, split
+from streamrec.evaluation.memory import KEPT
+from streamrec.evaluation.protocols import Holdout, Split, split
 from streamrec.eventlog.dataset import EVENT_TYPES, Dataset
 
 
@@ -82,12 +84,23 @@ def test_without_a_holdout_nothing_is_a_test_and_the_newest_are_kept_for_validat
     assert parts.counted.all()
 
 
-def test_without_a_holdout_what_a_session_has_forgotten_may_be_asked_again() -> None:
-    others = [f"bert {item} 5" for item in "bcd"]  # of the newest 5 % too
-    log = dataset("anna a 0", *[f"anna i{n:02} 1" for n in range(KEPT - 1)], "anna a 2", "anna z 3", "anna i00 4", *others)
-    parts = split(log, "none")
-    assert named(parts, log, parts.validation)[:2] == ["anna i00", "anna z"]  # "a" came KEPT interactions before: just remembered
-    assert len(parts.had(parts.validation[1])) == KEPT
+@pytest.mark.parametrize("holdout", ["none", "time-split", "leave-one-out"])
+def test_only_what_a_session_has_forgotten_is_asked_again(holdout: Holdout) -> None:
+    """The validation without a holdout, the test of each protocol: all remember what a session does."""
+    remembered = KEPT + SessionRules().max_had
+
+    def asked_again(between: int) -> tuple[bool, Split]:
+        log = dataset("anna x 0", *[f"anna i{n} 1" for n in range(between)], "anna x 2")
+        parts = split(log, holdout)
+        return between + 1 in (parts.validation if holdout == "none" else parts.test), parts
+
+    forgotten, parts = asked_again(remembered)
+    assert forgotten
+    assert remembered + 1 not in parts.repeats
+    assert len(np.unique(parts.had(remembered + 1))) == remembered
+    forgotten, parts = asked_again(remembered - 1)
+    assert not forgotten
+    assert (remembered in parts.repeats) == (holdout != "none")
 
 
 def test_popularity_is_counted_in_the_order_of_time_across_users() -> None:

@@ -50,9 +50,8 @@ def test_the_rules_are_by_default_the_cores_own() -> None:
 def test_rules_follow_their_settings() -> None:
     chosen = load_settings(max_history=7, session_gap_seconds=1.5, slate_size=3, candidates=9)
     assert chosen.session_rules == SessionRules(max_history=7, gap_ms=1500)
-    assert load_settings(slate_size=3, candidates=9, repeats="next-session").slate_rules == SlateRules(
-        slate_size=3, candidates=9, repeats="next-session"
-    )
+    rules = {"slate_size": 3, "candidates": 9, "repeats": "next-session", "relevance_threshold": 0.1}
+    assert load_settings(**rules).slate_rules == SlateRules(**rules)  # type: ignore[arg-type]
 
 
 def test_an_option_wins_over_the_environment_and_that_over_the_file(monkeypatch: pytest.MonkeyPatch, in_file: Any) -> None:

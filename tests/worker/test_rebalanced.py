@@ -46,10 +46,10 @@ class Slow(Uniform):
         super().__init__(items)
         self.asked, self.may = threading.Event(), threading.Event()
 
-    def propose(self, histories: Any, count: int) -> Any:
+    def propose(self, histories: Any, count: int, had: Any = None) -> Any:
         self.asked.set()
         self.may.wait(10)
-        return super().propose(histories, count)
+        return super().propose(histories, count, had)
 
 
 def test_a_session_that_waited_or_was_in_the_model_during_a_rebalance_is_not_answered() -> None:
