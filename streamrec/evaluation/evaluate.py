@@ -190,10 +190,11 @@ def _tallies(
     tallies = {name: Tally(tags, interactions) for name in ("model", "generator", *fitted)}
     for done, answer in enumerate(_served(asked._replace(positions=positions), learning), start=1):
         user, target, history = int(parts.users[answer.position]), int(parts.items[answer.position]), parts.history(answer.position)
+        heard = parts.heard(parts.past(answer.position))
         tallies["model"].add(user, answer.rank, answer.slate)
         tallies["generator"].add(user, answer.generator_rank, answer.generator_slate)
         for name, baseline in fitted.items():
-            scores = baseline(history)
+            scores = baseline(heard)
             if asked.exclude_seen:
                 scores[history] = -np.inf
             slate = best(scores, min(TOP, int(np.isfinite(scores).sum())))

@@ -66,7 +66,7 @@ def slates(
     items = to_vocabulary[split.items]
     for first in range(0, len(positions), AT_ONCE):
         asked = positions[first : first + AT_ONCE]
-        histories = [model_items(split.history(position), to_vocabulary) for position in asked]
+        histories = [model_items(split, split.past(position), to_vocabulary) for position in asked]
         known = [place for place, history in enumerate(histories) if history]
         had = [_had(items[split.start[place] : place], split.memory) if exclude_seen else [] for place in asked]
         made = generator.log_probs([histories[place] for place in known], [had[place] for place in known]) if known else ()
@@ -91,9 +91,12 @@ def _had(past: NDArray[np.int64], memory: int | None) -> list[int]:
     return [index for index in kept.tolist() if index >= 0]
 
 
-def model_items(history: NDArray[np.int32], to_vocabulary: NDArray[np.int64]) -> list[int]:
-    """The items that the generator sees of a history (indexes of the data set): core.session.model_history, by index."""
-    kept = history[-KEPT:]
-    kept = kept[np.diff(kept, prepend=-1) != 0]
-    known = to_vocabulary[kept]
+def model_items(split: Split, past: NDArray[np.int64], to_vocabulary: NDArray[np.int64]) -> list[int]:
+    """The items that the generator sees of a history: core.session.model_history, by index.
+
+    Args:
+        past: the history's positions, oldest first.
+    """
+    heard = split.heard(past[-KEPT:])
+    known = to_vocabulary[heard[np.diff(heard, prepend=-1) != 0]]
     return [index for index in known.tolist() if index >= 0]

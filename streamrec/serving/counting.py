@@ -49,7 +49,7 @@ def count_pairs(
 
     Args:
         size: the number of items.
-        new: only pairs that end in one of these interactions are counted; all where None.
+        new: only pairs with one of these interactions are counted; all if None.
     """
     place = np.arange(len(items))
     again = _next_of_the_same(users, items)
@@ -58,7 +58,7 @@ def count_pairs(
     for lag in range(1, min(window, len(items) - 1) + 1):
         pair = (users[:-lag] == users[lag:]) & (again[:-lag] >= place[lag:])
         if new is not None:
-            pair &= new[lag:]
+            pair &= new[:-lag] | new[lag:]
         keys.append(items[:-lag][pair].astype(cell) * cell(size) + items[lag:][pair].astype(cell))
         weights.append(decay ** (lag - 1))
     return _summed_in_a_table(keys, weights, size) if size * size <= TABLE else _summed_by_sorting(keys, weights, size)

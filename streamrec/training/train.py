@@ -36,7 +36,7 @@ from streamrec.training.sampled import LARGE
 from streamrec.training.schedule import LEARNING_RATE, LEAST_DROPOUT, fitting_dropout, learning_rate, share_kept
 from streamrec.training.tuning import common_tags, tune
 
-RECIPE = 7  # to be counted up whenever the same options give other bytes, so that no unfinished training goes on by another
+RECIPE = 8  # to be counted up whenever the same options give other bytes, so that no unfinished training goes on by another
 LAST = 8  # one of so many steps, the last ones, learn from the validation too
 CHECKS = 10  # validations in a training: the last average that is no worse than the best one is kept; in a short one ...
 CHECK_EVERY = 50  # ... they are so many steps apart, and fewer
@@ -116,7 +116,7 @@ def train(
         mode: what the model is to be asked; see training.modes.
         values: of a sub-token, in mode svd: four times as many embeddings stand for all items.
         tuning: steps that teach the network to write slates, in mode next-k; 0 leaves it as it is.
-        continues: a bundle to go on from, whose shape is taken over; what the data has newer than it is learned.
+        continues: a bundle to go on from, whose shape is taken over; what it has not counted is learned.
         keep: followers that are kept for each item in the bundle's transitions.
         spent: CPU seconds that loading took; they count.
 
@@ -160,10 +160,10 @@ def train(
     _check(plan, minutes, steps)
     refuse_foreign(out)
     torch.set_num_threads(threads)
-    parts = split(dataset, holdout)
+    parts = split(dataset, holdout, base.learned.has(dataset) if base else None)
     if base is not None:
         refuse_learned(base, parts, dataset.sha256, holdout)
-    lessons = make_lessons(dataset, parts, context, seed, base)
+    lessons = make_lessons(dataset, parts, context, seed, base, refit=refit)
     plan = replace(plan, sampled=len(lessons.vocabulary) > LARGE if sampled is None else sampled)
     tags = _tags(dataset, lessons, base)
     partial = out.with_name(out.name + ".partial")
@@ -184,7 +184,7 @@ def train(
         stood = Checkpoint(plan, 0, learner.tensors())
         checkpoint.save(partial, stood)
     step = stood.step
-    last = plan.steps // LAST if plan.refit and len(parts.validation) else 0
+    last = max(plan.steps // LAST, 1 if base else 0) if plan.refit and (parts.counted & ~parts.learned).any() else 0
     chosen = plan.steps - last  # the step by which the validation has chosen
     check_every = max(CHECK_EVERY, math.ceil(chosen / CHECKS))
     ndcg, clock = None, time.perf_counter()
