@@ -1,6 +1,7 @@
 """What a training takes over from an earlier bundle: weights, and what was counted in the log before."""
 
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
@@ -105,6 +106,19 @@ def summary(base: Base, parts: Split) -> Continued:
         known=int((parts.counted & parts.known).sum()),
         known_by_time_until=None if base.learned.until == EVERY_HASH else base.learned.until,
     )
+
+
+def in_words(base: Path, continued: Continued) -> list[str]:
+    """The summary for people; ``base`` is the bundle's folder."""
+    known = f"{continued.known} known" + (" or taken as known" if continued.known_by_time_until is not None else "")
+    lines = [f"continuing {base}: {continued.newer} events newer than it, {continued.older} older and never counted, {known}"]
+    if continued.known_by_time_until is not None:
+        until = datetime.fromtimestamp(continued.known_by_time_until / 1000, UTC).isoformat(timespec="seconds")
+        lines.append(
+            f"{base} does not say which events it has counted: everything up to {until} is taken as known, a late upload too; "
+            "to learn that, train a bundle anew"
+        )
+    return lines
 
 
 def holds_all(dataset: Dataset, parts: Split, base: Base) -> bool:

@@ -14,7 +14,7 @@ from msgspec.structs import replace
 from streamrec.core.errors import UserError
 from streamrec.evaluation.protocols import Holdout, split
 from streamrec.eventlog.dataset import Dataset
-from streamrec.serving.bundle import Manifest, Mode
+from streamrec.serving.bundle import Continued, Manifest, Mode
 from streamrec.serving.counting import KEEP
 
 try:
@@ -27,7 +27,7 @@ except ImportError as error:
 from streamrec.training import checkpoint
 from streamrec.training.batches import TOKENS, Batch, batches
 from streamrec.training.checkpoint import Checkpoint, Plan
-from streamrec.training.continued import Base, read_base, refuse_learned
+from streamrec.training.continued import Base, read_base, refuse_learned, summary
 from streamrec.training.finish import refuse_foreign, write_bundle
 from streamrec.training.learner import Learner, fastest_precision
 from streamrec.training.lessons import Lessons, Rows, make_lessons
@@ -53,7 +53,7 @@ class Progress(Struct, frozen=True, kw_only=True):
     """After each step. ``ndcg`` is the newest validation's NDCG@10 (the generator alone), None before the first.
 
     In tuning ``loss`` is what slates are expected to earn, negative. ``taken_up`` is the step of the checkpoint that a killed
-    training was taken up from, None where there was none.
+    training was taken up from, None where there was none. ``continued`` says what a bundle that is continued knew before.
     """
 
     step: int
@@ -62,6 +62,7 @@ class Progress(Struct, frozen=True, kw_only=True):
     ndcg: float | None
     seconds_left: float
     taken_up: int | None
+    continued: Continued | None
 
 
 class Trained(Struct, frozen=True, kw_only=True):
@@ -188,13 +189,19 @@ def train(
     chosen = plan.steps - last  # the step by which the validation has chosen
     check_every = max(CHECK_EVERY, math.ceil(chosen / CHECKS))
     ndcg, clock = None, time.perf_counter()
+    continued = summary(base, parts) if base else None
+
+    def tell(step: int, loss: float, left: float) -> None:
+        all_steps = plan.steps + plan.tune
+        progress(
+            Progress(step=step, steps=all_steps, loss=loss, ndcg=ndcg, seconds_left=left, taken_up=taken_up, continued=continued)
+        )
 
     def done(loss: float) -> None:
         if step % SAVE_EVERY == 0 or step in (chosen, plan.steps):
             checkpoint.save(partial, Checkpoint(plan, step, learner.tensors()))
             give_back()
-        left = (time.perf_counter() - clock) / (step - stood.step) * (plan.steps - step)
-        progress(Progress(step=step, steps=plan.steps + plan.tune, loss=loss, ndcg=ndcg, seconds_left=left, taken_up=taken_up))
+        tell(step, loss, (time.perf_counter() - clock) / (step - stood.step) * (plan.steps - step))
 
     for turn in islice(_turns(lessons.learned, plan), step, chosen):
         loss = learner.learn(turn, step, learning_rate(step, plan.steps), share_kept(step))
@@ -215,11 +222,7 @@ def train(
     if plan.tune:
 
         def told(step: int, earned: float) -> None:
-            left = (time.perf_counter() - tuned) / step * (plan.tune - step)
-            all_steps = plan.steps + plan.tune
-            progress(
-                Progress(step=plan.steps + step, steps=all_steps, loss=-earned, ndcg=ndcg, seconds_left=left, taken_up=taken_up)
-            )
+            tell(plan.steps + step, -earned, (time.perf_counter() - tuned) / step * (plan.tune - step))
 
         writer = tune(learner.averaged.members[0], tags, lessons, plan.tune, seed, told)
     done_so = replace(plan, refit=last > 0)  # of seven steps there is no last eighth
