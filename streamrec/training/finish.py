@@ -30,11 +30,12 @@ from streamrec.serving.bundle import (
 )
 from streamrec.serving.counting import (
     WINDOW,
-    add_pairs,
+    Pairs,
     as_transitions,
     count_interactions,
     count_pairs,
     recent_popularity,
+    sum_pairs,
 )
 from streamrec.serving.gptrec import GPTRec
 from streamrec.serving.relevance import UNFITTED, AdditiveScorer
@@ -138,14 +139,21 @@ class _Counts:
 
     def __init__(self, parts: Split, of: NDArray[np.bool_], lessons: Lessons, keep: int, base: Base | None) -> None:
         size = len(lessons.vocabulary)
+
+        def pairs_of(mask: NDArray[np.bool_]) -> Pairs:
+            return count_pairs(parts.users[mask], lessons.to_vocabulary[parts.items[mask]], size)
+
         new = of & ~parts.known if base else of
-        pairs = count_pairs(parts.users[of], lessons.to_vocabulary[parts.items[of]], size, new=new[of])
         by_time = lessons.to_vocabulary[parts.by_time(new)]
         self.interactions = count_interactions(by_time, size)
         if base is None:
+            pairs = pairs_of(of)
             self.popularity = recent_popularity(by_time, size)
         else:
-            pairs = add_pairs(pairs, counted_before(base, lessons.vocabulary), size)
+            changed = of & np.isin(parts.users, parts.users[new])  # of other users nothing is added
+            pairs = sum_pairs(
+                [counted_before(base, lessons.vocabulary), pairs_of(changed)], [pairs_of(changed & parts.known)], size
+            )
             self.popularity = popularity_since(base, by_time, np.sort(parts.occurred_at[new]), lessons.vocabulary)
             self.interactions[base.places_in(lessons.vocabulary)] += base.bundle.interactions
         self.transitions = as_transitions(pairs, size, keep)
