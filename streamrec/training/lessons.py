@@ -63,7 +63,7 @@ def make_lessons(
         return Rows(parts.users[places], to_vocabulary[parts.items[places]])
 
     learned = rows(parts.learned)
-    if not (learned.users[1:] == learned.users[:-1]).any():
+    if not _teaches(learned.users):
         raise UserError(
             "nothing to learn: what training may see holds no user with two different items in a row; "
             f"give more data{'' if parts.counted.all() else ', or another --holdout'}"
@@ -87,17 +87,23 @@ def make_lessons(
 
 
 def _near_the_new(learned: NDArray[np.int64], parts: Split, context: int) -> NDArray[np.int64]:
-    """Each user's interactions from a ``context`` before the first new one to a ``context`` after the last; all if none is new."""
+    """Each user's interactions from a ``context`` before the first new one to a ``context`` after the last.
+
+    All if that is nothing to learn from.
+    """
     users, place = parts.users[learned], np.arange(len(learned))
     new = parts.new[learned]
-    if not new.any():
-        return learned
-    first_new = np.full(users.max() + 1, len(learned) + context)
-    last_new = np.full(users.max() + 1, -context - 1)
+    size = int(users.max(initial=0)) + 1
+    first_new, last_new = np.full(size, len(learned) + context), np.full(size, -context - 1)
     np.minimum.at(first_new, users[new], place[new])
     np.maximum.at(last_new, users[new], place[new])
     near = (place >= first_new[users] - context) & (place <= last_new[users] + context)
-    return learned[near]
+    return learned[near] if _teaches(users[near]) else learned
+
+
+def _teaches(users: NDArray[np.int32]) -> bool:
+    """Whether something of a user follows something else."""
+    return bool((users[1:] == users[:-1]).any())
 
 
 def _some(positions: NDArray[np.int64], most: int, random: np.random.Generator) -> NDArray[np.int64]:
