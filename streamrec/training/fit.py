@@ -15,7 +15,7 @@ RIDGE = 1.0  # pulls weights towards the generator's own order: felt with a few 
 LEAST_SLATES = 20  # with a hit in them; fewer teach nothing
 TOP = 10
 LOSS = 0.01  # of the hits in the top 10 that the threshold may cost
-SHORT = 0.25  # of the slates that it may leave with fewer than 10
+SHORT = 0.5  # of the slates that it may leave with fewer than 10
 
 
 class Slates(Struct, frozen=True):
@@ -137,7 +137,7 @@ def calibrate(scores: NDArray[np.float64], outcomes: NDArray[np.float64]) -> tup
 
 
 def _threshold(scores: NDArray[np.float64], hit: NDArray[np.intp], weights: ScorerWeights) -> float:
-    """The highest relevance that costs at most one in a hundred hits of the top 10, and leaves three slates of four full.
+    """The highest relevance that costs at most one in a hundred hits of the top 10, and leaves half of the slates full.
 
     If only a few items ever follow another, all hits are of these, and the first condition alone would leave every slate with
     so few. With fewer than a hundred such hits it is 0; so it is in a small catalogue, which has little else to show.
