@@ -106,7 +106,9 @@ def split(dataset: Dataset, holdout: Holdout, known: NDArray[np.bool_] | None = 
         counted = plays & ~test
         skipped["users_with_fewer_than_3_events"] = int((sizes[first] < 3).sum())
     else:
-        test = plays & (occurred_at >= _time_of(TIME_SPLIT, occurred_at[plays])) if holdout == "time-split" else plays & False
+        test = np.zeros(len(users), bool)
+        if holdout == "time-split":
+            test = plays & (occurred_at >= _time_of(TIME_SPLIT, occurred_at[plays]))
         counted = plays & ~test
         if not counted.any():
             raise UserError("time-split: the first 80 % of the interactions have one time; nothing is left to learn from")

@@ -68,7 +68,7 @@ def event_hashes(dataset: Dataset) -> NDArray[np.uint64]:
 
 
 def _of_ids(ids: tuple[str, ...]) -> NDArray[np.uint64]:
-    digests = b"".join(blake2b(each.encode("utf-8", "surrogatepass"), digest_size=8).digest() for each in ids)
+    digests = b"".join(blake2b(name.encode("utf-8", "surrogatepass"), digest_size=8).digest() for name in ids)
     return np.frombuffer(digests, "<u8").astype(np.uint64)
 
 

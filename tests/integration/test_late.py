@@ -1,6 +1,9 @@
 """A bundle that is continued learns what it has never counted, however old, and nothing twice."""
 
+import json
 import shutil
+import subprocess
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -38,9 +41,9 @@ WALKS = walks()
 AMID = [f"u{user:02},i{user % 20:02},{SINCE + user * 37 + 700},click" for user in range(0, 40, 3)]  # within known histories
 
 
-def log(folder: Path, lines: Sequence[str]) -> Dataset:
+def log(folder: Path, lines: Sequence[str], header: str = "user_id,item_id,timestamp,event_type") -> Dataset:
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "events.csv").write_text("\n".join(["user_id,item_id,timestamp,event_type", *lines]))
+    (folder / "events.csv").write_text("\n".join([header, *lines]))
     (folder / "items.csv").write_text("item_id\nnever\n")
     return read_dataset(folder)
 
@@ -175,6 +178,22 @@ def test_an_older_bundle_goes_on_by_time(base: Bundle, tmp_path: Path) -> None:
     until = np.datetime_as_string(np.datetime64(last, "ms"), "s")
     assert f"{len(NEWER)} events newer than it, 0 older and never counted, {expected.known} known or taken as known" in line
     assert f"old does not say which events it has counted: everything up to {until}+00:00 is taken as known" in doubt
+
+
+def test_train_says_what_is_new(base: Bundle, tmp_path: Path) -> None:
+    skip = f"x,i01,{SINCE + 99_000},listen,1500"
+    lines = [f"{line}," for line in [*EARLY, *WALKS]]
+    log(tmp_path / "data", [*lines, skip], header="user_id,item_id,timestamp,event_type,ms_played")
+    where = [str(tmp_path / "data"), "--out", str(tmp_path / "b"), "--continue", str(base.path)]
+    command = [sys.executable, "-m", "streamrec", "train", *where, "--steps", "1", "--json"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
+    printed, said = json.loads(done.stdout), " ".join(done.stderr.split())
+    assert f"training on {len(lines) + 1} events" in said
+    assert "1 are skips: nothing is learned from them" in said
+    assert f"0 events newer than it, {len(EARLY)} older and never counted, {len(WALKS)} known" in said
+    assert printed["continued"] == {"newer": 0, "older": len(EARLY), "known": len(WALKS), "known_by_time_until": None}
+    assert printed["data"]["skips"] == 1
+    assert set(printed["metrics"]) == {"validation_slates"}
 
 
 def test_after_an_older_bundle_only_its_own_past_is_in_doubt(base: Bundle, tmp_path: Path) -> None:
