@@ -27,7 +27,7 @@ tags = [dataset.items[item_id].tags for item_id in dataset.item_ids]
 for name, baseline in made.items():
     tally = Tally(tags, counted)
     for position in parts.test.tolist():
-        scores, target = baseline(parts.history(position)), int(parts.items[position])
+        scores, target = baseline(parts.heard(parts.past(position))), int(parts.items[position])
         scores[parts.had(position)] = -np.inf
         rank = rank_of(scores, target) if counted[target] else MISSED
         tally.add(int(parts.users[position]), rank, best(scores, min(TOP, int(np.isfinite(scores).sum()))).tolist())

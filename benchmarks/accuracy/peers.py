@@ -133,7 +133,8 @@ def _scores(model: Any, parts: Split, positions: np.ndarray, dataset: Dataset) -
     """For each target the scores of all items, given everything before it; -inf where the peer has none."""
     for first in range(0, len(positions), USERS_AT_ONCE):
         asked = positions[first : first + USERS_AT_ONCE]
-        before = np.concatenate([np.arange(parts.start[position], position) for position in asked])
+        before = np.concatenate([parts.past(position) for position in asked])
+        before = before[~parts.is_skip[before]]
         scores = np.full((len(asked), len(dataset.item_ids)), -np.inf)
         place = {int(parts.users[position]): row for row, position in enumerate(asked)}
         answer = model.recommend(

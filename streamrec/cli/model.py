@@ -64,7 +64,8 @@ def train(
     base: Annotated[
         Path | None,
         typer.Option(
-            "--continue", help="A bundle to go on from: what DATA has newer than it is learned, new items join, its shape is kept."
+            "--continue",
+            help="A bundle to go on from: what DATA has and it has not counted is learned, new items join, its shape is kept.",
         ),
     ] = None,
     mode: Annotated[Mode, typer.Option(help="How the model is asked: docs/modes.md compares them.")] = Mode.TOP_K,
@@ -106,7 +107,11 @@ def train(
     from streamrec.serving.bundle import MANIFEST
 
     dataset = read_dataset(data)  # before torch is imported, which takes seconds: a broken file is told at once
-    people.print(f"training on {len(dataset)} events of {data}")
+    skips = int(dataset.is_skip.sum())
+    people.print(
+        f"training on {len(dataset)} events of {data}" + (f"; {skips} are skips: nothing is learned from them" if skips else "")
+    )
+    from streamrec.training.continued import in_words
     from streamrec.training.train import Progress
     from streamrec.training.train import train as learn
 
@@ -121,6 +126,9 @@ def train(
             first, shown = shown is None, at
             ndcg = f", validation NDCG@10 {at.ndcg:.4f}" if at.ndcg is not None else ""
             progress.update(bar, completed=at.step, total=at.steps, description=f"loss {at.loss:.3f}{ndcg}")
+            if first and base is not None and at.continued is not None:
+                for line in in_words(base, at.continued):
+                    people.print(line)
             if first and at.taken_up is not None:
                 planned = ", as its first start planned, whatever --minutes says now" if minutes else ""
                 people.print(f"taken up again after step {at.taken_up} of {at.steps}{planned}")
@@ -166,7 +174,10 @@ def train(
         return
     resumed = f", taken up at step {trained.resumed_at}" if trained.resumed_at else ""
     people.print(f"bundle {manifest.version} in {out}: {manifest.steps} steps, {trained.cpu_minutes:.1f} CPU minutes{resumed}")
-    for name, value in manifest.metrics.items():
+    metrics = dict(manifest.metrics)
+    slates = int(metrics.pop("validation_slates"))
+    people.print(f"  validation_slates {slates}{'' if metrics else ', too few to measure anything'}")
+    for name, value in metrics.items():
         people.print(f"  {name} {value:.4f}")
 
 

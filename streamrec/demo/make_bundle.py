@@ -8,6 +8,7 @@ import shutil
 from streamrec.build import DEMO_BUNDLE
 from streamrec.demo.run import DATA
 from streamrec.eventlog.dataset import read_dataset
+from streamrec.serving.bundle import LEARNED
 from streamrec.training.train import train
 
 DAYS = 5
@@ -29,6 +30,7 @@ def main() -> None:
         keep=KEEP,
         progress=lambda at: print(f"step {at.step} of {at.steps}, loss {at.loss:.3f}", flush=True) if at.step % 50 == 0 else None,
     )
+    (fresh / LEARNED).unlink()  # nobody goes on from it
     shutil.rmtree(DEMO_BUNDLE, ignore_errors=True)
     fresh.rename(DEMO_BUNDLE)
     print(f"bundle {trained.manifest.version} in {DEMO_BUNDLE}: {trained.manifest.metrics}")

@@ -195,12 +195,12 @@ def _tallies(
     tallies = {name: Tally(tags, interactions) for name in ("model", "generator", *fitted)}
     for done, answer in enumerate(_served(asked._replace(positions=positions), learning), start=1):
         user, target = int(parts.users[answer.position]), int(parts.items[answer.position])
-        history = parts.history(answer.position)
-        had = parts.had(answer.position) if asked.exclude_seen else history[:0]
+        heard = parts.heard(parts.past(answer.position))
+        had = parts.had(answer.position) if asked.exclude_seen else parts.history(answer.position)[:0]
         tallies["model"].add(user, answer.rank, answer.slate)
         tallies["generator"].add(user, answer.generator_rank, answer.generator_slate)
         for name, baseline in fitted.items():
-            scores = baseline(history)
+            scores = baseline(heard)
             scores[had] = -np.inf
             slate = best(scores, TOP)
             tallies[name].add(user, rank_of(scores, target) if known[target] else MISSED, slate.tolist())

@@ -118,7 +118,7 @@ class Learning:
 
     def __init__(self, bundle: Bundle, dataset: Dataset, parts: Split, known: NDArray[np.bool_]) -> None:
         self._parts = parts
-        later = np.flatnonzero(~known)
+        later = np.flatnonzero(~known & ~parts.is_skip)
         self._later: list[int] = later[np.argsort(parts.row[later])].tolist()
         self._learned = 0
         self._items = vocabulary_index(dataset, bundle.vocabulary)[parts.items]
@@ -142,8 +142,9 @@ class Learning:
         while self._learned < len(self._later) and parts.row[self._later[self._learned]] < row:
             position = self._later[self._learned]
             self._learned += 1
-            first = max(int(parts.start[position]), position - WINDOW)
-            self._of_all.learn(parts.items[first:position].tolist(), int(parts.items[position]))
+            past = parts.past(position)
+            past = past[~parts.is_skip[past]][-WINDOW:]
+            self._of_all.learn(parts.items[past].tolist(), int(parts.items[position]))
             if self._items[position] >= 0:
-                past = self._items[first:position]
-                self._of_model.learn(past[past >= 0].tolist(), int(self._items[position]))
+                before = self._items[past]
+                self._of_model.learn(before[before >= 0].tolist(), int(self._items[position]))

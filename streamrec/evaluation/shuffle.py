@@ -58,19 +58,19 @@ def shuffle_test(bundle: Bundle, dataset: Dataset, parts: Split, trained_on: NDA
     seed = bundle.manifest.seed
     random = np.random.default_rng(seed)
 
-    def shuffled(history: NDArray[Any]) -> NDArray[Any]:
-        return random.permutation(history)
+    def shuffled(past: NDArray[Any]) -> NDArray[Any]:
+        return random.permutation(past)
 
     users, items = parts.users[trained_on], parts.items[trained_on]
     anyhow = items[np.lexsort((random.random(len(items)), users))]
     in_order = markov(users, items, dataset.item_ids)
     without_order = markov(users, anyhow, dataset.item_ids)
     of_chain = (
-        [_asked(parts, position, in_order(parts.history(position))) for position in parts.test.tolist()],
-        [_asked(parts, position, without_order(shuffled(parts.history(position)))) for position in parts.test.tolist()],
+        [_asked(parts, position, in_order(parts.heard(parts.past(position)))) for position in parts.test.tolist()],
+        [_asked(parts, position, without_order(parts.heard(shuffled(parts.past(position))))) for position in parts.test.tolist()],
     )
     of_model = (
-        list(_generated(bundle, dataset, parts, lambda history: history, threads)),
+        list(_generated(bundle, dataset, parts, lambda past: past, threads)),
         list(_generated(bundle, dataset, parts, shuffled, threads)),
     )
     generator, chain = _effect(*of_model, seed), _effect(*of_chain, seed)
@@ -83,7 +83,7 @@ def _generated(bundle: Bundle, dataset: Dataset, parts: Split, order: Shuffled, 
     known = np.flatnonzero(to_vocabulary >= 0)
     for first in range(0, len(parts.test), AT_ONCE):
         positions = parts.test[first : first + AT_ONCE].tolist()
-        histories = [model_items(order(parts.history(position)), to_vocabulary) for position in positions]
+        histories = [model_items(parts, order(parts.past(position)), to_vocabulary) for position in positions]
         asked = [place for place, history in enumerate(histories) if history]
         answers = dict(zip(asked, generator.log_probs([histories[place] for place in asked]), strict=True)) if asked else {}
         for place, position in enumerate(positions):
@@ -125,8 +125,9 @@ def _verdict(*effects: Effect) -> Literal["sequential", "weakly sequential", "no
 
 
 def _tied(parts: Split) -> float:
-    order = np.lexsort((parts.occurred_at, parts.users))
-    users, times = parts.users[order], parts.occurred_at[order]
+    users, times = parts.users[~parts.is_skip], parts.occurred_at[~parts.is_skip]
+    order = np.lexsort((times, users))
+    users, times = users[order], times[order]
     same = (users[1:] == users[:-1]) & (times[1:] == times[:-1])
     tied = np.zeros(len(users), bool)
     tied[1:] |= same

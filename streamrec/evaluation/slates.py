@@ -70,7 +70,7 @@ def slates(
     items = to_vocabulary[split.items]
     for first in range(0, len(positions), AT_ONCE):
         asked = positions[first : first + AT_ONCE]
-        histories = [model_items(split.history(position), to_vocabulary) for position in asked]
+        histories = [model_items(split, split.past(position), to_vocabulary) for position in asked]
         known = [place for place, history in enumerate(histories) if history]
         had = [_known(split.had(position), to_vocabulary) if exclude_seen else NOTHING for position in asked.tolist()]
         made = generator.log_probs([histories[place] for place in known], [had[place] for place in known]) if known else ()
@@ -90,9 +90,12 @@ def _known(items: NDArray[np.int32], to_vocabulary: NDArray[np.int64]) -> NDArra
     return indexes[indexes >= 0]
 
 
-def model_items(history: NDArray[np.int32], to_vocabulary: NDArray[np.int64]) -> list[int]:
-    """The items that the generator sees of a history (indexes of the data set): core.session.model_history, by index."""
-    kept = history[-KEPT:]
-    kept = kept[np.diff(kept, prepend=-1) != 0]
-    known = to_vocabulary[kept]
+def model_items(split: Split, past: NDArray[np.int64], to_vocabulary: NDArray[np.int64]) -> list[int]:
+    """The items that the generator sees of a history: core.session.model_history, by index.
+
+    Args:
+        past: the history's positions, oldest first.
+    """
+    heard = split.heard(past[-KEPT:])
+    known = to_vocabulary[heard[np.diff(heard, prepend=-1) != 0]]
     return [index for index in known.tolist() if index >= 0]

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamrec.core.errors import UserError
+from streamrec.core.session import is_skip
 from streamrec.core.types import Event, Item
 from streamrec.eventlog.tables import Chunk, find_table, read_table
 
@@ -47,6 +48,16 @@ class Dataset:
         """Which rows are clicks or listens; an impression is neither history nor target."""
         interactions: NDArray[np.bool_] = self.event_type != IMPRESSION
         return interactions
+
+    @property
+    def is_skip(self) -> NDArray[np.bool_]:
+        """Which rows are skips (`core.session.is_skip`): a user had the item, and nothing is learned from it."""
+        skips = np.zeros(len(self), bool)
+        if played := self.extras.get("ms_played"):
+            durations = self.extras.get("duration_ms") or [None] * len(self)
+            kinds = [EVENT_TYPES[code] for code in self.event_type.tolist()]
+            skips[:] = list(map(is_skip, kinds, played, durations))
+        return skips
 
     def before(self, occurred_at: int) -> "Dataset":
         """The events before a time (milliseconds UTC), with the whole catalogue."""

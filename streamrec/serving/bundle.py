@@ -8,6 +8,7 @@
 ``items.jsonl.gz``     the catalogue of version 0
 ``counts.safetensors`` transitions and popularity
 ``scorer.json``        the weights and the calibration of the relevance scorer
+``learned.safetensors`` a hash of each event that was counted, for `train --continue` alone: no part of the version, may be deleted
 ===================== =====================================================================================
 """
 
@@ -38,6 +39,7 @@ from streamrec.serving.transitions import Transitions
 from streamrec.serving.vocabulary import Vocabulary
 
 MANIFEST = "manifest.json"
+LEARNED = "learned.safetensors"
 PICKLES = {".pkl", ".pickle", ".pt", ".pth", ".bin", ".joblib", ".npy", ".npz", ".ckpt"}
 USUAL = SlateRules()  # where nobody has set any
 FILES = (
@@ -65,6 +67,16 @@ class DataRange(msgspec.Struct, frozen=True, kw_only=True):
     validation_targets: int
     first: int
     last: int
+    skips: int = 0  # listens that training left out of everything
+
+
+class Continued(msgspec.Struct, frozen=True, kw_only=True):
+    """The interactions that a continued training was given."""
+
+    newer: int  # than everything that the bundle before it had counted
+    older: int  # and never counted: they came late
+    known: int  # counted by the bundle before it: they are not counted again
+    known_by_time_until: int | None = None  # milliseconds UTC: up to then all were taken as known, for the bundle does not say
 
 
 Mode = Literal["top-k", "next-k", "svd"]
@@ -104,6 +116,8 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     files: dict[str, FileEntry]
     code: str  # streamrec's version
     continues: str | None = None  # the version of the bundle that this one was continued from
+    continued: Continued | None = None
+    learned: FileEntry | None = None  # LEARNED: it is not served, so it is no part of the version
 
 
 @dataclass(frozen=True, eq=False)
@@ -160,7 +174,7 @@ def load_bundle(path: Path) -> Bundle:
     """
     manifest = read_manifest(path)
     # Only the names that we know are opened, never one that a manifest brings along.
-    content = {name: _read_verified(path / name, manifest.files[name]) for name in FILES}
+    content = {name: read_verified(path / name, manifest.files[name]) for name in FILES}
     try:
         vocabulary = Vocabulary(msgspec.json.decode(content["vocabulary.json"], type=list[str]))
         items = msgspec.json.Decoder(Item).decode_lines(gzip.decompress(content["items.jsonl.gz"]))
@@ -233,7 +247,8 @@ def pack_items(items: Mapping[str, Item]) -> bytes:
     return gzip.compress(lines, mtime=0)
 
 
-def _read_verified(file: Path, entry: FileEntry) -> bytes:
+def read_verified(file: Path, entry: FileEntry) -> bytes:
+    """The file's content; raises UserError if it is not what was written."""
     try:
         if not file.resolve().is_relative_to(file.parent.resolve()):
             raise UserError(f"{file}: leads out of the bundle's folder; copy the file itself there")

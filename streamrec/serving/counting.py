@@ -1,5 +1,6 @@
 """What can be counted in a log: which item follows which, and which are popular. It knows no ids, only indexes."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -34,22 +35,13 @@ class Pairs(Struct, frozen=True):
     weight: NDArray[np.float64]  # times, each with its decay
 
 
-def count_pairs(
-    users: NDArray[Any],
-    items: NDArray[Any],
-    size: int,
-    *,
-    window: int = WINDOW,
-    decay: float = DECAY,
-    new: NDArray[np.bool_] | None = None,
-) -> Pairs:
+def count_pairs(users: NDArray[Any], items: NDArray[Any], size: int, *, window: int = WINDOW, decay: float = DECAY) -> Pairs:
     """Counts over each user's interactions, which stand together and in order.
 
     An interaction counts once for each item that came within the window before it, by the nearest one where it came twice.
 
     Args:
         size: the number of items.
-        new: only pairs that end in one of these interactions are counted; all where None.
     """
     place = np.arange(len(items))
     again = _next_of_the_same(users, items)
@@ -57,8 +49,6 @@ def count_pairs(
     keys, weights = [np.empty(0, cell)], [1.0]
     for lag in range(1, min(window, len(items) - 1) + 1):
         pair = (users[:-lag] == users[lag:]) & (again[:-lag] >= place[lag:])
-        if new is not None:
-            pair &= new[lag:]
         keys.append(items[:-lag][pair].astype(cell) * cell(size) + items[lag:][pair].astype(cell))
         weights.append(decay ** (lag - 1))
     return _summed_in_a_table(keys, weights, size) if size * size <= TABLE else _summed_by_sorting(keys, weights, size)
@@ -92,15 +82,18 @@ def _summed_by_sorting(keys: list[NDArray[Any]], weights: list[float], size: int
     return Pairs(found // size, found % size, times, direct, np.bincount(inverse, each, len(found)).astype(np.float64))
 
 
-def add_pairs(one: Pairs, other: Pairs, size: int) -> Pairs:
-    """What was counted in two parts of a log."""
-    keys = np.concatenate([one.leader * size + one.follower, other.leader * size + other.follower])
+def sum_pairs(added: Sequence[Pairs], taken: Sequence[Pairs], size: int) -> Pairs:
+    """The sum of what was ``added``, less what was ``taken``; pairs of which nothing is left are left out."""
+    parts = [*((1, pairs) for pairs in added), *((-1, pairs) for pairs in taken)]
+    keys = np.concatenate([pairs.leader * size + pairs.follower for _, pairs in parts])
     found, inverse = np.unique(keys, return_inverse=True)
     times, direct = np.zeros((2, len(found)), np.int64)
-    np.add.at(times, inverse, np.concatenate([one.times, other.times]))
-    np.add.at(direct, inverse, np.concatenate([one.direct, other.direct]))
-    weight = np.bincount(inverse, np.concatenate([one.weight, other.weight]), len(found)).astype(np.float64)
-    return Pairs(found // size, found % size, times, direct, weight)
+    np.add.at(times, inverse, np.concatenate([sign * pairs.times.astype(np.int64) for sign, pairs in parts]))
+    np.add.at(direct, inverse, np.concatenate([sign * pairs.direct.astype(np.int64) for sign, pairs in parts]))
+    weight = np.bincount(inverse, np.concatenate([sign * pairs.weight for sign, pairs in parts]), len(found))
+    left = times > 0
+    found, times, direct, weight = found[left], times[left], direct[left], weight[left]
+    return Pairs(found // size, found % size, times, np.maximum(direct, 0), np.maximum(weight, np.finfo(np.float64).tiny))
 
 
 def as_transitions(pairs: Pairs, size: int, keep: int = KEEP) -> TransitionCounts:

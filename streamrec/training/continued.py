@@ -1,6 +1,7 @@
 """What a training takes over from an earlier bundle: weights, and what was counted in the log before."""
 
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
@@ -11,9 +12,11 @@ from torch import Tensor
 
 from streamrec.core.errors import UserError
 from streamrec.evaluation.protocols import Split
-from streamrec.serving.bundle import Bundle, load_bundle
+from streamrec.eventlog.dataset import Dataset
+from streamrec.serving.bundle import Bundle, Continued, load_bundle
 from streamrec.serving.counting import DECAY, RECENT, WINDOW, Pairs, count_pairs
 from streamrec.serving.vocabulary import Vocabulary
+from streamrec.training.known import EVERY_HASH, Learned, event_hashes, read_learned
 from streamrec.training.network import Network
 
 APART = 0.5  # of its length a new item is moved at random: those near the same item would otherwise start as one
@@ -23,15 +26,11 @@ MEAN_DECAY = float(np.mean(DECAY ** np.arange(WINDOW)))
 
 @dataclass(frozen=True, eq=False)
 class Base:
-    """An earlier bundle and its network's weights."""
+    """An earlier bundle, its network's weights, and the events that it has counted."""
 
     bundle: Bundle
     weights: dict[str, Tensor]
-
-    @property
-    def last(self) -> int:
-        """Milliseconds UTC: it has learned nothing newer."""
-        return self.bundle.manifest.data.last
+    learned: Learned
 
     def places_in(self, vocabulary: Vocabulary) -> NDArray[np.int64]:
         """Where each of its items stands in the larger ``vocabulary``."""
@@ -42,15 +41,17 @@ def read_base(path: Path) -> Base:
     """The bundle in folder ``path``; raises UserError where there is none, or it is damaged."""
     bundle = load_bundle(path)
     weights = load_file(path / "weights.safetensors")
-    return Base(bundle, {name: tensor for name, tensor in weights.items() if not name.startswith("slate.")})
+    of_network = {name: tensor for name, tensor in weights.items() if not name.startswith("slate.")}
+    return Base(bundle, of_network, read_learned(path, bundle.manifest))
 
 
 def refuse_learned(base: Base, parts: Split, sha256: str, holdout: str) -> None:
-    """Raises UserError where the base has learned what the holdout is to withhold."""
+    """Raises UserError if the base has learned what the holdout is to withhold, or was chosen by it."""
     manifest = base.bundle.manifest
-    kept_back = np.concatenate([parts.test, parts.validation]) if holdout == "leave-one-out" else parts.test
-    same = manifest.holdout == holdout and manifest.data.sha256 == sha256
-    if not same and len(kept_back) and parts.occurred_at[kept_back].min() <= base.last:
+    if manifest.holdout == holdout and manifest.data.sha256 == sha256:
+        return
+    looked_at = parts.known if manifest.refit else parts.known | (parts.occurred_at <= manifest.data.last)
+    if looked_at[parts.asked].any():
         raise UserError(
             f"{base.bundle.path}: may have learned what --holdout {holdout} withholds; continue a bundle that ends earlier, "
             "or one that was trained on this data with the same --holdout"
@@ -96,6 +97,38 @@ def take_over(
     network.load_state_dict(wide)
 
 
+def summary(base: Base, parts: Split) -> Continued:
+    """How many of the interactions that training may see the base has counted."""
+    newer = parts.occurred_at > base.bundle.manifest.data.last
+    return Continued(
+        newer=int((parts.new & newer).sum()),
+        older=int((parts.new & ~newer).sum()),
+        known=int((parts.counted & parts.known).sum()),
+        known_by_time_until=None if base.learned.until == EVERY_HASH else base.learned.until,
+    )
+
+
+def in_words(base: Path, continued: Continued) -> list[str]:
+    """The summary for people; ``base`` is the bundle's folder."""
+    known = f"{continued.known} known" + (" or taken as known" if continued.known_by_time_until is not None else "")
+    lines = [f"continuing {base}: {continued.newer} events newer than it, {continued.older} older and never counted, {known}"]
+    if continued.known_by_time_until is not None:
+        until = datetime.fromtimestamp(continued.known_by_time_until / 1000, UTC).isoformat(timespec="seconds")
+        lines.append(
+            f"{base} does not say which events it has counted: everything up to {until} is taken as known, a late upload too; "
+            "to learn that, train a bundle anew"
+        )
+    return lines
+
+
+def holds_all(dataset: Dataset, parts: Split, base: Base) -> bool:
+    """Whether the data holds everything that the base has counted: counting it anew is exact."""
+    known = parts.row[parts.counted & parts.known]
+    if base.learned.until != EVERY_HASH or len(known) != base.bundle.manifest.data.interactions:
+        return False
+    return len(np.unique(event_hashes(dataset)[known])) == len(base.learned.hashes)
+
+
 def counted_before(base: Base, vocabulary: Vocabulary) -> Pairs:
     """The base's transitions as pairs of the larger vocabulary. Their weights are estimated: a bundle keeps shares."""
     counts, places = base.bundle.counts, base.places_in(vocabulary)
@@ -108,13 +141,21 @@ def counted_before(base: Base, vocabulary: Vocabulary) -> Pairs:
     return Pairs(places[leader], places[counts.followers], times, direct, shares * per_share[leader] * MEAN_DECAY)
 
 
-def popularity_since(base: Base, newer: NDArray[np.int64], vocabulary: Vocabulary) -> NDArray[np.float64]:
-    """`recent_popularity` of the base's log and these interactions after it, by time."""
-    before = base.bundle.manifest.data.interactions
-    half_life = RECENT * max(before + len(newer), 1)
-    ages = np.arange(len(newer))[::-1]
-    counted = np.bincount(newer, 0.5 ** (ages / half_life), len(vocabulary)) + 0.5 / len(vocabulary)
+def popularity_since(
+    base: Base, items: NDArray[np.int64], occurred_at: NDArray[np.int64], vocabulary: Vocabulary
+) -> NDArray[np.float64]:
+    """`recent_popularity` of the base's log and these interactions, by time.
+
+    How much of the base's log came after a late one is estimated, as if that log had come evenly from its first to its last.
+    """
+    data = base.bundle.manifest.data
+    before = data.interactions
+    half_life = RECENT * max(before + len(items), 1)
+    after_it = before * np.clip((data.last - occurred_at) / max(data.last - data.first, 1), 0, 1)
+    ages = np.arange(len(items))[::-1] + after_it
+    counted = np.bincount(items, 0.5 ** (ages / half_life), len(vocabulary)) + 0.5 / len(vocabulary)
     weight = half_life / np.log(2) * (1 - 0.5 ** (before / half_life))  # of the whole log before, when it ended
-    counted[base.places_in(vocabulary)] += base.bundle.popularity * weight * 0.5 ** (len(newer) / half_life)
+    newer = int((occurred_at > data.last).sum())
+    counted[base.places_in(vocabulary)] += base.bundle.popularity * weight * 0.5 ** (newer / half_life)
     shares: NDArray[np.float64] = counted / counted.sum()
     return shares

@@ -16,6 +16,7 @@ from streamrec.evaluation.slates import slates
 from streamrec.eventlog.dataset import LATEST_MS, Dataset
 from streamrec.serving.bundle import (
     FILES,
+    LEARNED,
     MANIFEST,
     USUAL,
     DataRange,
@@ -29,11 +30,12 @@ from streamrec.serving.bundle import (
 )
 from streamrec.serving.counting import (
     WINDOW,
-    add_pairs,
+    Pairs,
     as_transitions,
     count_interactions,
     count_pairs,
     recent_popularity,
+    sum_pairs,
 )
 from streamrec.serving.gptrec import GPTRec
 from streamrec.serving.relevance import UNFITTED, AdditiveScorer
@@ -41,8 +43,9 @@ from streamrec.serving.runtime import instruction_set
 from streamrec.serving.tables import pack_counts
 from streamrec.serving.transitions import Transitions
 from streamrec.training.checkpoint import Plan
-from streamrec.training.continued import Base, counted_before, popularity_since
-from streamrec.training.fit import Slates, collect, fit, measure
+from streamrec.training.continued import Base, counted_before, holds_all, popularity_since, summary
+from streamrec.training.fit import LEAST_SLATES, Slates, collect, fit, measure
+from streamrec.training.known import NONE_LEARNED
 from streamrec.training.lessons import Lessons
 from streamrec.training.memory import give_back
 from streamrec.training.modes import compare, export
@@ -55,7 +58,7 @@ VALIDATION = {
     "time-split": "the newest 5 % before the test",
     "none": "the newest 5 %",
 }
-LEARNED = "; it chose the step and the scorer's weights, and was learned and counted after that"
+LEARNED_TOO = "; it chose the step and the scorer's weights, and was learned and counted after that"
 NOTHING = "nothing: there is too little to keep any back"
 NOT_LEARNED = "; it chose the step and the scorer's weights, and was neither learned nor counted"
 
@@ -89,14 +92,15 @@ def write_bundle(
     onnx = export(network, plan, writer)
     compare(network, onnx, lessons.vocabulary, plan, writer)
     generator = new_generator(export(chosen, plan, writer), lessons.vocabulary, shape, plan.threads, USUAL)
-    judged = _slates(generator, _Counts(parts, parts.learned, lessons, keep, base), parts, lessons, plan)
+    counted_in = None if base is not None and holds_all(dataset, parts, base) else base
+    judged = _slates(generator, _Counts(parts, parts.learned, lessons, keep, counted_in), parts, lessons, plan)
     weights = fit(judged, keep_order=plan.mode == "next-k")
     if base is not None and weights == UNFITTED and base.bundle.manifest.model.mode == plan.mode:
         weights = base.bundle.scorer_weights  # too little is newer than the base
     give_back()
     tuned = {f"slate.{name}": tensor for name, tensor in writer.state_dict().items()} if writer else {}
     counted = parts.counted if plan.refit else parts.learned
-    counts = _Counts(parts, counted, lessons, keep, base)
+    counts = _Counts(parts, counted, lessons, keep, counted_in)
     contents = {
         "weights.safetensors": save({**network.state_dict(), **tuned}),
         "model.onnx": onnx,
@@ -109,13 +113,15 @@ def write_bundle(
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     files = {name: write_file(folder, name, contents[name]) for name in FILES}
+    learned = (base.learned if base else NONE_LEARNED).and_of(dataset, parts.row[counted])
+    learned_file = write_file(folder, LEARNED, learned.pack())
     metrics = {"validation_slates": float(len(judged.hit))}
-    if len(judged.hit):
+    if len(judged.hit) >= LEAST_SLATES:  # fewer say nothing
         worth = measure(judged)
         metrics["generator_ndcg@10"] = round(worth.generator, 6)
         scored = worth.generator if plan.mode == "next-k" else max(worth.generator, worth.fitted)  # only a better fit is used
         metrics["scored_ndcg@10"] = round(scored, 6)
-    manifest = _manifest(dataset, parts, counted, plan, shape, files, metrics, base)
+    manifest = _manifest(dataset, parts, counted, plan, shape, files, learned_file, metrics, base)
     write_file(folder, MANIFEST, msgspec.json.format(msgspec.json.encode(manifest)))
     _replace(folder, out)
     shutil.rmtree(partial)
@@ -129,20 +135,26 @@ def refuse_foreign(out: Path) -> None:
 
 
 class _Counts:
-    """Transitions and popularity of some interactions; those newer than a base's, and its own, where there is one."""
+    """Transitions and popularity of some interactions; with a base, of its own and of those that it has not counted."""
 
     def __init__(self, parts: Split, of: NDArray[np.bool_], lessons: Lessons, keep: int, base: Base | None) -> None:
         size = len(lessons.vocabulary)
-        items = lessons.to_vocabulary[parts.items[of]]
-        new = parts.occurred_at[of] > base.last if base else np.ones(len(items), bool)
-        pairs = count_pairs(parts.users[of], items, size, new=new)
-        by_time = lessons.to_vocabulary[parts.by_time(of & (parts.occurred_at > base.last) if base else of)]
-        self.interactions = count_interactions(items[new], size)
+
+        def pairs_of(mask: NDArray[np.bool_]) -> Pairs:
+            return count_pairs(parts.users[mask], lessons.to_vocabulary[parts.items[mask]], size)
+
+        new = of & ~parts.known if base else of
+        by_time = lessons.to_vocabulary[parts.by_time(new)]
+        self.interactions = count_interactions(by_time, size)
         if base is None:
+            pairs = pairs_of(of)
             self.popularity = recent_popularity(by_time, size)
         else:
-            pairs = add_pairs(pairs, counted_before(base, lessons.vocabulary), size)
-            self.popularity = popularity_since(base, by_time, lessons.vocabulary)
+            changed = of & np.isin(parts.users, parts.users[new])  # of other users nothing is added
+            pairs = sum_pairs(
+                [counted_before(base, lessons.vocabulary), pairs_of(changed)], [pairs_of(changed & parts.known)], size
+            )
+            self.popularity = popularity_since(base, by_time, np.sort(parts.occurred_at[new]), lessons.vocabulary)
             self.interactions[base.places_in(lessons.vocabulary)] += base.bundle.interactions
         self.transitions = as_transitions(pairs, size, keep)
 
@@ -162,26 +174,29 @@ def _manifest(
     plan: Plan,
     shape: ModelShape,
     files: dict[str, FileEntry],
+    learned: FileEntry,
     metrics: dict[str, float],
     base: Base | None,
 ) -> Manifest:
     times = parts.occurred_at[parts.counted]  # all that was looked at, be it to choose
     before = base.bundle.manifest.data if base else None
-    new = counted & (parts.occurred_at > before.last) if before else counted
     return Manifest(
         schema_version=1,
         version=content_version(files),
         code=streamrec.__version__,
         continues=plan.continues,
+        continued=summary(base, parts) if base else None,
+        learned=learned,
         holdout=plan.holdout,  # type: ignore[arg-type]  # `split` has accepted it
-        validation=VALIDATION[plan.holdout] + (LEARNED if plan.refit else NOT_LEARNED) if len(parts.validation) else NOTHING,
+        validation=VALIDATION[plan.holdout] + (LEARNED_TOO if plan.refit else NOT_LEARNED) if len(parts.validation) else NOTHING,
         refit=plan.refit,
         data=DataRange(
             sha256=dataset.sha256,
-            interactions=int(new.sum()) + (before.interactions if before else 0),
+            interactions=int((counted & ~parts.known).sum()) + (before.interactions if before else 0),
             validation_targets=len(parts.validation),
             first=min(int(times.min()), before.first if before else LATEST_MS),
             last=max(int(times.max()), before.last if before else 0),
+            skips=int(parts.is_skip.sum()),
         ),
         seed=plan.seed,
         steps=plan.steps,

@@ -15,6 +15,7 @@ RIDGE = 1.0  # pulls weights towards the generator's own order: felt with a few 
 LEAST_SLATES = 20  # with a hit in them; fewer teach nothing
 TOP = 10
 LOSS = 0.01  # of the hits in the top 10 that the threshold may cost
+SHORT = 0.5  # of the slates that it may leave with fewer than 10
 
 
 class Slates(Struct, frozen=True):
@@ -119,12 +120,16 @@ def calibrate(scores: NDArray[np.float64], outcomes: NDArray[np.float64]) -> tup
     inputs = np.stack([(scores - centre) / spread, np.ones_like(scores)], axis=1)
     rate = np.clip(outcomes.mean(), 1e-9, 1 - 1e-9)
     line = np.array([0.0, np.log(rate / (1 - rate))])
+    most, before = 2.0, np.zeros(2)  # a full step can overshoot where nearly every outcome is the same
     for _ in range(100):
         chances = 1 / (1 + np.exp(-np.clip(inputs @ line, -50, 50)))
         gradient = inputs.T @ (outcomes - chances) - 1e-3 * line
         curvature = (inputs * (chances * (1 - chances))[:, None]).T @ inputs + 1e-3 * np.eye(2)
         step = np.linalg.solve(curvature, gradient)
-        line = line + np.clip(step, -2, 2)  # a full step can overshoot where nearly every outcome is the same
+        if step @ before < 0:
+            most /= 2  # a step that turns back was too long: of one length they could go to and fro for ever
+        before = np.clip(step, -most, most)
+        line = line + before
         if np.abs(step).max() < 1e-9:
             break
     slope = float(line[0] / spread)
@@ -132,12 +137,18 @@ def calibrate(scores: NDArray[np.float64], outcomes: NDArray[np.float64]) -> tup
 
 
 def _threshold(scores: NDArray[np.float64], hit: NDArray[np.intp], weights: ScorerWeights) -> float:
-    """The highest relevance below which at most one in a hundred hits of the top 10 lies; 0 where there are not a hundred."""
+    """The highest relevance that costs at most one in a hundred hits of the top 10, and leaves half of the slates full.
+
+    If only a few items ever follow another, all hits are of these, and the first condition alone would leave every slate with
+    so few. With fewer than a hundred such hits it is 0; so it is in a small catalogue, which has little else to show.
+    """
     found = np.flatnonzero(hit >= 0)
     shown = found[_ranks(scores[found], hit[found]) <= TOP]
-    if weights.slope <= 0 or LOSS * len(shown) < 1:
+    if weights.slope <= 0 or LOSS * len(shown) < 1 or scores.shape[1] < CANDIDATES:
         return 0.0
     lowest = np.sort(scores[shown, hit[shown]])[int(LOSS * len(shown))]
+    tenth = np.sort(scores, axis=1)[:, -TOP]
+    lowest = min(lowest, np.sort(tenth)[int(SHORT * len(tenth))])
     return float(1 / (1 + np.exp(-(weights.slope * lowest + weights.intercept))))
 
 

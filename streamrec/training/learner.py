@@ -15,6 +15,7 @@ from streamrec.serving.counting import recent_popularity
 from streamrec.training.batches import Batch
 from streamrec.training.checkpoint import Plan, Precision
 from streamrec.training.continued import Base
+from streamrec.training.fit import LEAST_SLATES
 from streamrec.training.kernels import Dropout, FullSoftmax
 from streamrec.training.lessons import Lessons
 from streamrec.training.modes import new_network
@@ -113,16 +114,16 @@ class Learner:
             self.averaged.load_state_dict(self.best.state_dict())
 
     def choose(self, lessons: Lessons) -> float | None:
-        """NDCG@10 of the average, which is chosen unless it `is_worse` than the best one was; without targets None, and chosen."""
+        """NDCG@10 of the average, which is chosen unless it `is_worse` than the best one was.
+
+        With too few targets it is None: chance decides what they earn.
+        """
         earned = self.validate(lessons)
         if not is_worse(earned, self._highest):
             self.best.load_state_dict(self.averaged.state_dict())
-        if not len(earned):
-            return None
-        ndcg = float(earned.mean())
-        if not len(self._highest) or ndcg > self._highest.mean():
+        if len(earned) and (not len(self._highest) or earned.mean() > self._highest.mean()):
             self._highest = earned
-        return ndcg
+        return float(earned.mean()) if len(earned) >= LEAST_SLATES else None
 
     @torch.no_grad()
     def validate(self, lessons: Lessons) -> NDArray[np.float64]:

@@ -39,56 +39,71 @@ class Lessons:
     slates: NDArray[np.int64]  # positions that the scorer is fitted on
 
 
-def make_lessons(dataset: Dataset, parts: Split, context: int, seed: int, base: Base | None = None) -> Lessons:
-    """Prepares a training; one that goes on from a ``base`` learns from what is newer, and the ``context`` before it.
+def make_lessons(
+    dataset: Dataset, parts: Split, context: int, seed: int, base: Base | None = None, *, refit: bool = True
+) -> Lessons:
+    """Prepares a training; one that goes on from a ``base`` learns what that has not counted, and the ``context`` around it.
+
+    Args:
+        refit: whether the validation is learned in the end; if not, no item joins a base for it.
 
     Raises:
         UserError: nothing can be learned from this data.
     """
-    known = np.unique(parts.items[parts.counted])
-    ids = {dataset.item_ids[item] for item in known.tolist()}
+    joining = parts.new if base is None or refit else parts.new & parts.learned
+    ids = {dataset.item_ids[item] for item in np.unique(parts.items[joining]).tolist()}
     vocabulary = Vocabulary(sorted(ids.union(base.bundle.vocabulary.item_ids) if base else ids))
     to_vocabulary = vocabulary_index(dataset, vocabulary)
 
     def rows(of: NDArray[np.bool_]) -> Rows:
         places = np.flatnonzero(of)
         if base is not None:
-            places = _near_the_new(places, parts, base.last, context)
+            places = _near_the_new(places, parts, context)
         places = places[without_repeats_in_a_row(parts.users[places], parts.items[places])]
         return Rows(parts.users[places], to_vocabulary[parts.items[places]])
 
     learned = rows(parts.learned)
-    if not (learned.users[1:] == learned.users[:-1]).any():
+    if not _teaches(learned.users):
         raise UserError(
             "nothing to learn: what training may see holds no user with two different items in a row; "
             f"give more data{'' if parts.counted.all() else ', or another --holdout'}"
         )
     random = np.random.default_rng(seed)
     after_something = parts.validation[parts.validation > parts.start[parts.validation]]
-    if base is not None:  # it has learned and counted what is older
-        after_something = after_something[parts.occurred_at[after_something] > base.last]
-    after_something = np.array([place for place in after_something if model_items(parts.history(place), to_vocabulary)], np.int64)
+    after_something = np.array(
+        [place for place in after_something if model_items(parts, parts.past(place), to_vocabulary)], np.int64
+    )
     checked = _some(after_something, MOST_TARGETS, random)
     return Lessons(
         vocabulary=vocabulary,
         to_vocabulary=to_vocabulary,
         learned=learned,
-        whole=rows(parts.counted),
+        whole=rows(parts.counted) if refit else learned,
         targets=to_vocabulary[parts.items[checked]].tolist(),
-        histories=[np.array(model_items(parts.history(place), to_vocabulary)[-context:]) for place in checked],
+        histories=[np.array(model_items(parts, parts.past(place), to_vocabulary)[-context:]) for place in checked],
         seen=[_known(to_vocabulary[parts.had(place)]) for place in checked],
         slates=_some(after_something, MOST_SLATES, random),
     )
 
 
-def _near_the_new(learned: NDArray[np.int64], parts: Split, last: int, context: int) -> NDArray[np.int64]:
-    """Each user's interactions from a ``context`` before the first that is newer than ``last``; all where none is newer."""
-    newer = learned[parts.occurred_at[learned] > last]
-    if len(newer) == 0:
-        return learned
-    first_new = np.full(len(parts.users), len(parts.users), np.int64)  # by the user's first position
-    np.minimum.at(first_new, parts.start[newer], newer)
-    return learned[learned >= first_new[parts.start[learned]] - context]
+def _near_the_new(learned: NDArray[np.int64], parts: Split, context: int) -> NDArray[np.int64]:
+    """Each user's interactions from a ``context`` before the first new one to a ``context`` after the last.
+
+    All if that is nothing to learn from.
+    """
+    users, place = parts.users[learned], np.arange(len(learned))
+    new = parts.new[learned]
+    size = int(users.max(initial=0)) + 1
+    first_new, last_new = np.full(size, len(learned) + context), np.full(size, -context - 1)
+    np.minimum.at(first_new, users[new], place[new])
+    np.maximum.at(last_new, users[new], place[new])
+    near = (place >= first_new[users] - context) & (place <= last_new[users] + context)
+    return learned[near] if _teaches(users[near]) else learned
+
+
+def _teaches(users: NDArray[np.int32]) -> bool:
+    """Whether something of a user follows something else."""
+    return bool((users[1:] == users[:-1]).any())
 
 
 def _some(positions: NDArray[np.int64], most: int, random: np.random.Generator) -> NDArray[np.int64]:

@@ -14,7 +14,7 @@ from msgspec.structs import replace
 from streamrec.core.errors import UserError
 from streamrec.evaluation.protocols import Holdout, split
 from streamrec.eventlog.dataset import Dataset
-from streamrec.serving.bundle import Manifest, Mode
+from streamrec.serving.bundle import Continued, Manifest, Mode
 from streamrec.serving.counting import KEEP
 
 try:
@@ -27,7 +27,7 @@ except ImportError as error:
 from streamrec.training import checkpoint
 from streamrec.training.batches import TOKENS, Batch, batches
 from streamrec.training.checkpoint import Checkpoint, Plan
-from streamrec.training.continued import Base, read_base, refuse_learned
+from streamrec.training.continued import Base, read_base, refuse_learned, summary
 from streamrec.training.finish import refuse_foreign, write_bundle
 from streamrec.training.learner import Learner, fastest_precision
 from streamrec.training.lessons import Lessons, Rows, make_lessons
@@ -36,7 +36,7 @@ from streamrec.training.sampled import LARGE
 from streamrec.training.schedule import LEARNING_RATE, LEAST_DROPOUT, fitting_dropout, learning_rate, share_kept
 from streamrec.training.tuning import common_tags, tune
 
-RECIPE = 7  # to be counted up whenever the same options give other bytes, so that no unfinished training goes on by another
+RECIPE = 8  # to be counted up whenever the same options give other bytes, so that no unfinished training goes on by another
 LAST = 8  # one of so many steps, the last ones, learn from the validation too
 CHECKS = 10  # validations in a training: the last average that is no worse than the best one is kept; in a short one ...
 CHECK_EVERY = 50  # ... they are so many steps apart, and fewer
@@ -53,7 +53,7 @@ class Progress(Struct, frozen=True, kw_only=True):
     """After each step. ``ndcg`` is the newest validation's NDCG@10 (the generator alone), None before the first.
 
     In tuning ``loss`` is what slates are expected to earn, negative. ``taken_up`` is the step of the checkpoint that a killed
-    training was taken up from, None where there was none.
+    training was taken up from, None where there was none. ``continued`` says what a bundle that is continued knew before.
     """
 
     step: int
@@ -62,6 +62,7 @@ class Progress(Struct, frozen=True, kw_only=True):
     ndcg: float | None
     seconds_left: float
     taken_up: int | None
+    continued: Continued | None
 
 
 class Trained(Struct, frozen=True, kw_only=True):
@@ -116,7 +117,7 @@ def train(
         mode: what the model is to be asked; see training.modes.
         values: of a sub-token, in mode svd: four times as many embeddings stand for all items.
         tuning: steps that teach the network to write slates, in mode next-k; 0 leaves it as it is.
-        continues: a bundle to go on from, whose shape is taken over; what the data has newer than it is learned.
+        continues: a bundle to go on from, whose shape is taken over; what it has not counted is learned.
         keep: followers that are kept for each item in the bundle's transitions.
         spent: CPU seconds that loading took; they count.
 
@@ -160,10 +161,10 @@ def train(
     _check(plan, minutes, steps)
     refuse_foreign(out)
     torch.set_num_threads(threads)
-    parts = split(dataset, holdout)
+    parts = split(dataset, holdout, base.learned.has(dataset) if base else None)
     if base is not None:
         refuse_learned(base, parts, dataset.sha256, holdout)
-    lessons = make_lessons(dataset, parts, context, seed, base)
+    lessons = make_lessons(dataset, parts, context, seed, base, refit=refit)
     plan = replace(plan, sampled=len(lessons.vocabulary) > LARGE if sampled is None else sampled)
     tags = _tags(dataset, lessons, base)
     partial = out.with_name(out.name + ".partial")
@@ -184,17 +185,23 @@ def train(
         stood = Checkpoint(plan, 0, learner.tensors())
         checkpoint.save(partial, stood)
     step = stood.step
-    last = plan.steps // LAST if plan.refit and len(parts.validation) else 0
+    last = max(plan.steps // LAST, 1 if base else 0) if plan.refit and (parts.counted & ~parts.learned).any() else 0
     chosen = plan.steps - last  # the step by which the validation has chosen
     check_every = max(CHECK_EVERY, math.ceil(chosen / CHECKS))
     ndcg, clock = None, time.perf_counter()
+    continued = summary(base, parts) if base else None
+
+    def tell(step: int, loss: float, left: float) -> None:
+        all_steps = plan.steps + plan.tune
+        progress(
+            Progress(step=step, steps=all_steps, loss=loss, ndcg=ndcg, seconds_left=left, taken_up=taken_up, continued=continued)
+        )
 
     def done(loss: float) -> None:
         if step % SAVE_EVERY == 0 or step in (chosen, plan.steps):
             checkpoint.save(partial, Checkpoint(plan, step, learner.tensors()))
             give_back()
-        left = (time.perf_counter() - clock) / (step - stood.step) * (plan.steps - step)
-        progress(Progress(step=step, steps=plan.steps + plan.tune, loss=loss, ndcg=ndcg, seconds_left=left, taken_up=taken_up))
+        tell(step, loss, (time.perf_counter() - clock) / (step - stood.step) * (plan.steps - step))
 
     for turn in islice(_turns(lessons.learned, plan), step, chosen):
         loss = learner.learn(turn, step, learning_rate(step, plan.steps), share_kept(step))
@@ -215,11 +222,7 @@ def train(
     if plan.tune:
 
         def told(step: int, earned: float) -> None:
-            left = (time.perf_counter() - tuned) / step * (plan.tune - step)
-            all_steps = plan.steps + plan.tune
-            progress(
-                Progress(step=plan.steps + step, steps=all_steps, loss=-earned, ndcg=ndcg, seconds_left=left, taken_up=taken_up)
-            )
+            tell(plan.steps + step, -earned, (time.perf_counter() - tuned) / step * (plan.tune - step))
 
         writer = tune(learner.averaged.members[0], tags, lessons, plan.tune, seed, told)
     done_so = replace(plan, refit=last > 0)  # of seven steps there is no last eighth

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from streamrec.core.generate import Candidate
+from streamrec.evaluation.slates import CANDIDATES
 from streamrec.serving.counting import as_transitions, count_pairs
 from streamrec.serving.relevance import FEATURES, UNFITTED, AdditiveScorer, ScorerWeights
 from streamrec.serving.transitions import Transitions
@@ -107,8 +108,17 @@ def test_calibration_survives_outcomes_that_are_all_alike() -> None:
     assert np.isfinite(calibrate(np.zeros(50), np.zeros(50))).all()
 
 
+def test_calibration_arrives_where_few_items_stand_out() -> None:
+    """Four of a hundred, one of which is the hit, far above the others: steps of one length went to and fro between two lines."""
+    slates = sharp(CANDIDATES)
+    weights = fit(slates)
+    relevances = 1 / (1 + np.exp(-(weights.slope * (slates.features @ weights.of_features) + weights.intercept)))
+    assert relevances[:, :4].mean() == pytest.approx(0.25, abs=0.01)
+    assert relevances[:, 4:].max() < 0.01
+
+
 def test_the_threshold_costs_at_most_one_hit_of_a_hundred_in_the_top_ten() -> None:
-    slates = made_slates([2.0, 0.5, 0.0, 0.0], width=30)
+    slates = made_slates([2.0, 0.5, 0.0, 0.0], width=CANDIDATES)
     weights = fit(slates)
     scores = slates.features @ weights.of_features
     relevances = 1 / (1 + np.exp(-(weights.slope * scores + weights.intercept)))
@@ -119,9 +129,32 @@ def test_the_threshold_costs_at_most_one_hit_of_a_hundred_in_the_top_ten() -> No
     assert (relevances < weights.threshold).mean() > 0.2
 
 
+def test_the_threshold_leaves_half_of_the_slates_full() -> None:
+    """Four items of a hundred follow, the others never: all hits are of the four, but a slate is not of four."""
+    slates = sharp(CANDIDATES)
+    weights, features = fit(slates), slates.features
+    relevances = 1 / (1 + np.exp(-(weights.slope * (features @ weights.of_features) + weights.intercept)))
+    full = ((relevances >= weights.threshold).sum(axis=1) >= 10).mean()
+    assert full == pytest.approx(0.5, abs=0.01)
+    assert weights.threshold > 0
+
+
+def test_a_small_catalogue_has_no_threshold() -> None:
+    assert fit(sharp(CANDIDATES - 1)).threshold == 0
+
+
+def sharp(width: int) -> Slates:
+    """A thousand slates in which one of the first four always comes next."""
+    random = np.random.default_rng(0)
+    features = random.normal(-9, 0.3, size=(1000, width, len(FEATURES)))
+    features[:, :4] += 8
+    features[np.arange(1000) % 3 > 0, 6:] -= 4  # two of three users are known too little for ten
+    return Slates(features, random.integers(4, size=1000))
+
+
 def test_a_hundredth_of_fewer_than_a_hundred_hits_is_not_guessed() -> None:
-    assert fit(made_slates([2.0, 0.5, 0.0, 0.0], count=90)).threshold == 0.0
-    assert fit(made_slates([2.0, 0.5, 0.0, 0.0], count=400)).threshold > 0.0
+    assert fit(made_slates([2.0, 0.5, 0.0, 0.0], count=90, width=CANDIDATES)).threshold == 0.0
+    assert fit(made_slates([2.0, 0.5, 0.0, 0.0], count=400, width=CANDIDATES)).threshold > 0.0
 
 
 def test_too_few_hits_leave_the_generator_s_order() -> None:
