@@ -1,4 +1,4 @@
-"""Data sets in the formats that are read, for tests: a row that is fine, but for what a test changes in it."""
+"""Data sets in the formats that are read, for tests: one fine row, but for what a test changes in it."""
 
 import json
 from pathlib import Path
@@ -47,10 +47,10 @@ def refusal(read: Any, *arguments: Any, **named: Any) -> str:
 
 
 def note(dataset: Dataset, about: str) -> str:
-    found = [each for each in dataset.notes if about in each]
-    assert len(found) == 1, dataset.notes
-    assert "\n" not in found[0]
-    return found[0]
+    matches = [text for text in dataset.notes if about in text]
+    assert len(matches) == 1, dataset.notes
+    assert "\n" not in matches[0]
+    return matches[0]
 
 
 def catalogue(*ids: str) -> str:

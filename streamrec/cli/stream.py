@@ -113,7 +113,11 @@ def replay(
     with progress_bar() as progress:
         bar = progress.add_task("replaying", total=None)
         counts = replay_to_file(
-            source, out, settings, progress=lambda done: progress.update(bar, completed=done), say_notes=say_notes
+            source,
+            out,
+            settings,
+            progress=lambda done: progress.update(bar, completed=done),
+            say_notes=say_notes,
         )
     if as_json:
         print_json(counts)

@@ -1,10 +1,10 @@
 """Items of a data set. One odd item does not stop the others: it is cut or left out, and a note says so.
 
-- A title, creator or text over the limit of `core.types.Item` is cut to it; so are a tag, and the number of tags.
-- A row without a usable item id (none, blanks, over 256 characters) is left out. No event can refer to it: such an id in
-  an event is an error, because no message can carry it.
-- Tags in a text are separated by ``|``. A file that seems to use commas or semicolons is read all the same: each text is
-  one tag then, and a note says so.
+- A title, creator, text or tag over the limit of `core.types.Item` is cut; tags after the 64th are dropped.
+- A row without a usable item id (none, blanks, over 256 characters) is left out. No event can refer to it:
+  such an id in an event is an error, because no message can carry it.
+- Tags in a text are separated by ``|``. If a file seems to use commas or semicolons, each text is read as one
+  tag, and a note says so.
 """
 
 from pathlib import Path
@@ -103,14 +103,16 @@ class _Reading:
         if self.repeated:
             notes.append(f"{file}: {count(self.repeated, 'row')} equal to an earlier one, ignored")
         if self.left_out:
-            notes.append(f"{WARNING}{file}: {count(len(self.left_out), 'row')} left out; the first: {self.left_out[0]}")
+            rows = count(len(self.left_out), "row")
+            notes.append(f"{WARNING}{file}: {rows} left out; the first: {self.left_out[0]}")
         if self.cut:
-            notes.append(f"{file}: {count(len(self.cut), 'value')} over a limit, cut; the first: {self.cut[0]}")
+            values = count(len(self.cut), "value")
+            notes.append(f"{file}: {values} over a limit, cut; the first: {self.cut[0]}")
         if len(self.unseparated) > self.separated:
             notes.append(
-                f"{WARNING}{file}: tags with commas or semicolons and without {SEPARATOR!r}: {len(self.unseparated):,} "
-                f"of {self.tagged:,} items with tags, such as {quote(self.unseparated[0])}; each is read as one tag, "
-                f"because tags are separated by {SEPARATOR!r}"
+                f"{WARNING}{file}: tags with commas or semicolons and without {SEPARATOR!r}: "
+                f"{len(self.unseparated):,} of {self.tagged:,} items with tags, such as "
+                f"{quote(self.unseparated[0])}; each is read as one tag, because {SEPARATOR!r} separates tags"
             )
         return notes
 

@@ -1,7 +1,8 @@
 """A data set: a folder with ``events.*`` and ``items.*``, read into columns ordered by time.
 
-It knows no Kafka and no model. `Dataset.event` makes a row into the message that a producer would send. What is odd in the
-files but can be read is in `Dataset.notes`; what values may look like, `values`, `ids` and `catalogue` say.
+It knows no Kafka and no model. `Dataset.event` makes a row into the message that a producer would send.
+`Dataset.notes` lists what is odd in the files but can be read. The rules for values are in `values`, `ids`
+and `catalogue`.
 """
 
 import hashlib
@@ -64,7 +65,7 @@ class Dataset:
     extras: Mapping[str, Sequence[Any]]  # optional fields of events; None where a row has none
     items: dict[str, Item]
     sha256: str  # of the content, whatever file format it was read from
-    notes: tuple[str, ...] = ()  # what is odd in the files, each a line for people
+    notes: tuple[str, ...] = ()  # what is odd in the files, one line each
 
     def __len__(self) -> int:
         return len(self.occurred_at)
@@ -103,11 +104,12 @@ class Dataset:
 def read_dataset(folder: Path) -> Dataset:
     """The data set in ``folder``.
 
-    Rows that are twice in the events, equal in all columns, are kept and counted: two clicks within one second are two
+    Events that are equal in all columns are counted in a note, and kept: two clicks within one second are two
     events, and a log in seconds cannot tell them from a row that was exported twice.
 
     Raises:
-        UserError: a file is missing or broken (names file, line and column), or events and items have no item in common.
+        UserError: a file is missing or broken (names file, line and column), or the catalogue has none of the
+            items of the events.
     """
     if not folder.is_dir():
         raise UserError(f"{folder}: no such folder; name the folder of a data set (events.* and items.*)")
@@ -126,9 +128,11 @@ def read_dataset(folder: Path) -> Dataset:
     for item_id in known:
         items.setdefault(item_id, Item(schema_version=1, item_id=item_id))
     user_ids, item_ids = tuple(sorted(set(users))), tuple(sorted(items))
-    columns = (_places(users, user_ids)[log.columns[0]], _places(known, item_ids)[log.columns[1]], *log.columns[2:])
-    by_time = np.argsort(columns[2], kind="stable")  # an unstable sort would change which event is a user's last
-    columns = tuple(column[by_time] for column in columns)
+    user_rows, item_rows, times, types = log.columns
+    # An unstable sort would change which event is a user's last.
+    by_time = np.argsort(times, kind="stable")
+    user_rows, item_rows = _positions(users, user_ids)[user_rows], _positions(known, item_ids)[item_rows]
+    columns = tuple(column[by_time] for column in (user_rows, item_rows, times, types))
     extras = {name: [column[row] for row in by_time.tolist()] for name, column in log.extras.items()}
     read = _assemble(user_ids, item_ids, columns, extras, items)
     return replace(read, notes=(*notes, *_notes_on_rows(read, path.name)))
@@ -164,8 +168,8 @@ def _read_events(path: Path, notes: list[str]) -> _Log:
     extras = {name: column for name, column in extras.items() if set(column) != {None}}
     for name in (name for name in extras if EXTRAS[name] is read_optional_id):
         ids = list(dict.fromkeys(value for value in extras[name] if value is not None))
-        whole = dict(zip(ids, as_whole(ids, f"{path.name}, {name}", notes), strict=True))
-        extras[name] = [whole.get(value) for value in extras[name]]
+        renamed = dict(zip(ids, as_whole(ids, f"{path.name}, {name}", notes), strict=True))
+        extras[name] = [renamed.get(value) for value in extras[name]]
     return _Log(users, items, tuple(np.concatenate(part) for part in zip(*parts, strict=True)), extras)
 
 
@@ -180,9 +184,9 @@ def _first_fault(path: Path, chunk: Chunk) -> UserError:
     raise RuntimeError(f"{path}: a chunk was refused but none of its lines")
 
 
-def _places(ids: Sequence[str], order: Sequence[str]) -> NDArray[np.int32]:
-    place = {name: number for number, name in enumerate(order)}
-    return np.array([place[name] for name in ids], np.int32)
+def _positions(ids: Sequence[str], order: Sequence[str]) -> NDArray[np.int32]:
+    position = {name: number for number, name in enumerate(order)}
+    return np.array([position[name] for name in ids], np.int32)
 
 
 def _named(item: Item, item_id: str) -> Item:
@@ -210,13 +214,14 @@ def _notes_on_rows(read: Dataset, file: str) -> list[str]:
     doubles = _doubles(read)
     if doubles:
         row = doubles[0]
-        example = f"user {quote(read.user_ids[read.user_index[row]])}, item {quote(read.item_ids[read.item_index[row]])}"
+        user, item = read.user_ids[read.user_index[row]], read.item_ids[read.item_index[row]]
         notes.append(
-            f"{WARNING if 4 * len(doubles) > len(read) else ''}{file}: rows equal to an earlier one in all columns: "
-            f"{len(doubles):,} of {len(read):,}, such as {example}, {read.occurred_at[row] / 1000:.15g}; kept"
+            f"{WARNING if 4 * len(doubles) > len(read) else ''}{file}: rows equal to an earlier one in all "
+            f"columns: {len(doubles):,} of {len(read):,}, such as user {quote(user)}, item {quote(item)}, "
+            f"{read.occurred_at[row] / 1000:.15g}; kept"
         )
     if read.occurred_at[-1] < YEAR_MS:
-        notes.append(f"{file}: all events are in 1970; a timestamp is a number of seconds since then, or ISO 8601")
+        notes.append(f"{file}: all events are in 1970; timestamps are seconds since 1970, or ISO 8601")
     return notes
 
 
@@ -224,7 +229,7 @@ def _doubles(read: Dataset) -> list[int]:
     """Rows that are equal to an earlier one."""
     columns = (read.user_index, read.item_index, read.occurred_at, read.event_type)
     mixed = np.zeros(len(read), np.uint64)
-    for column in columns:  # mixed into one number: sorting that is ten times faster than sorting rows
+    for column in columns:  # Sorting one number a row is much faster than sorting rows.
         mixed = (mixed ^ column.astype(np.uint64)) * np.uint64(0x9E3779B97F4A7C15)
         mixed ^= mixed >> np.uint64(32)
     ordered = np.sort(mixed)

@@ -3,10 +3,11 @@
 Three rules, the same in every format:
 
 - Blanks around an id are not part of it.
-- A text column in which every id is written as a whole float ("7.0") is read as whole numbers ("7"): pandas writes ids
-  like this if the column had a gap once. The column is left as it is if one of its ids is written otherwise, because a
-  catalogue may have both "1" and "1.0"; or if such a file beside it has some of these ids as they are written.
-- Nothing else is changed. What looks like a slip, such as "0042" beside "42", is counted and shown with an example.
+- A text column in which every id is written as a whole float ("7.0") is read as whole numbers ("7"): pandas
+  writes ids like this if the column had a gap once. The column stays as it is if one of its ids is written
+  otherwise, or if the other file, which is not all floats, has one of its ids as it is written: a catalogue
+  may have "1" and "1.0".
+- Nothing else is changed. What looks like a slip ("0042" beside "42") is counted and shown with an example.
 """
 
 import re
@@ -27,7 +28,7 @@ LOST_DIGITS = "a spreadsheet or a float column shortened long numbers"
 WARNING = "warning: "  # how a note begins that says that the result is likely to be wrong
 
 CAUSES: dict[str, Callable[[str], str]] = {
-    "written as floats, as pandas does if a column has gaps": lambda name: re.sub(r"^(-?\d+)\.0+$", r"\1", name),
+    "written as floats, as pandas does if a column has gaps": lambda name: re.sub(r"(?<=\d)\.0+$", "", name),
     "leading zeros": lambda name: name.lstrip("0"),
     "blanks inside": lambda name: "".join(name.split()),
     "upper and lower case": str.casefold,
@@ -44,8 +45,10 @@ class IdColumn:
         self.index: dict[str, int] = {}
 
     def add(self, values: Sequence[Any]) -> NDArray[np.int32]:
-        """Takes in some rows of the column; returns which of the ids each has. Raises Fault for a value that is no id."""
-        texts: Sequence[str] = values if set(map(type, values)) == {str} else [as_id(value) for value in values]
+        """Takes in some rows; returns which id each row has. Raises Fault for a value that is no id."""
+        texts: Sequence[str] = values
+        if set(map(type, values)) != {str}:
+            texts = [as_id(value) for value in values]
         index = self.index
         for text in dict.fromkeys(text for text in texts if text not in index):
             index[as_id(text)] = len(index)
@@ -75,7 +78,8 @@ def as_whole(ids: Sequence[str], column: str, notes: list[str]) -> list[str]:
     """The ids without ``.0`` if all are written so, with a note that says so."""
     if not are_floats(ids):
         return list(ids)
-    notes.append(f"{column}: every id is written as a float; read as whole numbers ({ids[0]} is {ids[0][:-2]})")
+    example = f"{ids[0]} is {ids[0][:-2]}"
+    notes.append(f"{column}: every id is written as a float; read as whole numbers ({example})")
     return [name[:-2] for name in ids]
 
 
@@ -89,12 +93,12 @@ def agree(
 
 
 def note_slips(ids: Collection[str], column: str, notes: list[str]) -> None:
-    """Notes ids that are likely to be a slip: a number that another id writes differently, or one that lost digits."""
+    """Notes ids that look like a slip: a number that another id writes differently, or that lost digits."""
     shortened = sorted(name for name in set(ids) if SCIENTIFIC.fullmatch(name))
     if shortened:
         notes.append(
-            f"{WARNING}{column}: {count(len(shortened), 'id')} such as {quote(shortened[0])}; {LOST_DIGITS}, and "
-            "different ids may have become equal"
+            f"{WARNING}{column}: {count(len(shortened), 'id')} such as {quote(shortened[0])}; "
+            f"{LOST_DIGITS}, and different ids may have become equal"
         )
     known, pairs = set(ids), []
     for name in known:
@@ -105,25 +109,30 @@ def note_slips(ids: Collection[str], column: str, notes: list[str]) -> None:
     if pairs:
         name, plain = min(pairs)
         notes.append(
-            f"{WARNING}{column}: {count(len(pairs), 'id')} equal to another as a number, but written differently, "
-            f"such as {quote(name)} and {quote(plain)}; they stay different"
+            f"{WARNING}{column}: {count(len(pairs), 'id')} equal to another as a number, but written "
+            f"differently, such as {quote(name)} and {quote(plain)}; they stay different"
         )
 
 
-def note_meeting(in_events: Collection[str], catalogue: Collection[str], files: tuple[Path, Path], notes: list[str]) -> None:
+def note_meeting(
+    in_events: Collection[str],
+    catalogue: Collection[str],
+    files: tuple[Path, Path],
+    notes: list[str],
+) -> None:
     """Notes how many items of the events the catalogue lacks, and how many of its items have no event.
 
     Raises:
         UserError: the catalogue has items, but none of those in the events.
     """
     events, items = files[0].name, files[1].name
-    asked, known = set(in_events), set(catalogue)
+    listed, known = set(in_events), set(catalogue)
     if not known:
-        notes.append(f"{items} has no items: the {len(asked):,} items of {events} have no title and no tags")
+        notes.append(f"{items} has no items: the {len(listed):,} items of {events} have no title and no tags")
         return
-    unknown = sorted(asked - known)
+    unknown = sorted(listed - known)
     slip = _slip(unknown, known)
-    if len(unknown) == len(asked):
+    if len(unknown) == len(listed):
         name, other, cause = slip or (unknown[0], min(known), "")
         if not cause and any(map(SCIENTIFIC.fullmatch, (*unknown, *known))):
             cause = LOST_DIGITS
@@ -138,14 +147,14 @@ def note_meeting(in_events: Collection[str], catalogue: Collection[str], files: 
     elif unknown:
         example = f" (such as {quote(unknown[0])})"
     notes.append(
-        f"{WARNING if 2 * len(unknown) > len(asked) else ''}items of {events} that are not in {items}: "
-        f"{len(unknown):,} of {len(asked):,}{example}; items of {items} without an event: "
-        f"{len(known - asked):,} of {len(known):,}"
+        f"{WARNING if 2 * len(unknown) > len(listed) else ''}items of {events} that are not in {items}: "
+        f"{len(unknown):,} of {len(listed):,}{example}; items of {items} without an event: "
+        f"{len(known - listed):,} of {len(known):,}"
     )
 
 
 def _slip(unknown: Sequence[str], known: Collection[str]) -> tuple[str, str, str] | None:
-    """An unknown id, a known one that it may mean, and how they differ; None if no unknown id is like that."""
+    """An unknown id, a known one that it may mean, and how they differ; None if there is none like that."""
     for cause, fold in CAUSES.items() if unknown else ():
         meant = {fold(name): name for name in known}
         for name in unknown:

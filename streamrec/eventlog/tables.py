@@ -1,7 +1,7 @@
 """Rows of a table file (csv, jsonl, parquet; the first two also gzipped), chunk by chunk, each with its line number.
 
-It knows no column's meaning; what it cannot read is one UserError that names file and line. Blanks around the names of
-columns and a byte order mark are ignored in every format.
+It knows no column's meaning; what it cannot read is one UserError that names file and line. Blanks around the
+names of columns and a byte order mark are ignored in every format.
 """
 
 import csv
@@ -49,17 +49,18 @@ def find_table(folder: Path, name: str) -> Path:
         entries = sorted(path.name + "/" * path.is_dir() for path in folder.iterdir())
     except OSError as error:
         raise UserError(f"{folder}: {error.strerror}") from None
-    found = [entry for entry in entries if entry in {name + suffix for suffix in SUFFIXES}]
-    if len(found) == 1:
-        return folder / found[0]
-    if found:
-        raise UserError(f"{folder}: both {found[0]} and {found[1]}; keep one of them")
+    matches = [entry for entry in entries if entry in {name + suffix for suffix in SUFFIXES}]
+    if len(matches) == 1:
+        return folder / matches[0]
+    if matches:
+        raise UserError(f"{folder}: both {matches[0]} and {matches[1]}; keep one of them")
     holds = f"the folder holds {_listed(entries)}" if entries else "the folder is empty"
-    raise UserError(f"{folder}: no {name} file; {holds}; what is read is {', '.join(name + each for each in SUFFIXES)}")
+    readable = ", ".join(name + suffix for suffix in SUFFIXES)
+    raise UserError(f"{folder}: no {name} file; {holds}; what is read is {readable}")
 
 
 def read_table(path: Path, wanted: Wanted, notes: list[str]) -> Iterator[Chunk]:
-    """The table's rows with the wanted columns, as far as they are there; ``notes`` gets what is odd but can be read.
+    """The table's rows with those wanted columns that it has; ``notes`` gets what is odd but can be read.
 
     Raises:
         UserError: the file cannot be read, or a required column is missing.
@@ -90,13 +91,14 @@ def _read_csv(path: Path, wanted: Wanted, notes: list[str]) -> Iterator[Chunk]:
         try:
             header = next(reader, [])
             if not header:
-                raise UserError(f"{path}: is empty, or its first line is; that must name {', '.join(wanted.required)}")
+                required = ", ".join(wanted.required)
+                raise UserError(f"{path}: is empty, or its first line is; that must name {required}")
             spaced = any(name[:1].isspace() for name in header[1:])  # then a quote may follow the blank
             if spaced:
                 notes.append(f"{path.name}: blanks after commas ignored, as the header has some")
                 text.seek(0)
                 header = next(csv.reader(text, skipinitialspace=True))
-            places = _places(f"{path}, line 1", header, wanted)
+            positions = _positions(f"{path}, line 1", header, wanted)
             text.seek(0)
             reader = csv.reader(text, strict=True, skipinitialspace=spaced)
             width = len(next(reader))
@@ -106,16 +108,17 @@ def _read_csv(path: Path, wanted: Wanted, notes: list[str]) -> Iterator[Chunk]:
                 if not rows:
                     continue
                 if set(map(len, rows)) != {width}:
-                    line, row = next((line, row) for line, row in zip(lines, rows, strict=True) if len(row) != width)
-                    quotes = "; a value with a comma needs quotes" if len(row) > width else ""
-                    raise UserError(f"{path}, line {line}: {len(row)} fields where the header names {width}{quotes}")
+                    line, size = next((line, len(row)) for line, row in numbered if row and len(row) != width)
+                    said = f"{size} fields where the header names {width}"
+                    cure = "; a value with a comma needs quotes" if size > width else ""
+                    raise UserError(f"{path}, line {line}: {said}{cure}")
                 columns = list(zip(*rows, strict=True))
-                yield Chunk(lines, {name: columns[place] for name, place in places.items()})
+                yield Chunk(lines, {name: columns[position] for name, position in positions.items()})
         except csv.Error as error:
             raise UserError(f"{path}, line {reader.line_num}: {error}; check the quotes there") from None
 
 
-def _places(where: str, header: Sequence[str], wanted: Wanted) -> dict[str, int]:
+def _positions(where: str, header: Sequence[str], wanted: Wanted) -> dict[str, int]:
     names = [trim(name) for name in header]
     for name in wanted.required:
         if name not in names:
@@ -127,12 +130,13 @@ def _places(where: str, header: Sequence[str], wanted: Wanted) -> dict[str, int]
 
 
 def _described(names: Sequence[str]) -> str:
-    """The columns that a file has, for an error; says so if they seem to have another separator than commas."""
-    separator = max(SEPARATORS, key=lambda each: sum(name.count(each) for name in names))
+    """The columns that a file has, for an error; and their separator, if that seems to be no comma."""
+    separator = max(SEPARATORS, key=lambda mark: sum(name.count(mark) for name in names))
     parts = [part.strip().strip('"') for name in names for part in name.split(separator)]
     if len(parts) < 2 * len(names):
         return f"the columns are {_listed(names)}"
-    return f"its columns seem to be separated by {SEPARATORS[separator]} ({_listed(parts)}), and must be by commas"
+    separators = SEPARATORS[separator]
+    return f"its columns seem to be separated by {separators} ({_listed(parts)}), and must be by commas"
 
 
 def _listed(names: Collection[str]) -> str:
@@ -155,16 +159,19 @@ def _read_jsonl(path: Path, wanted: Wanted) -> Iterator[Chunk]:
                 try:
                     row = decoder.decode(text)
                 except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-                    raise UserError(f"{path}, line {line}: not a JSON object: {error}; each line must be one") from None
+                    said = f"not a JSON object: {error}; each line must be one"
+                    raise UserError(f"{path}, line {line}: {said}") from None
                 if not known.issuperset(row):
                     row = {trim(name): value for name, value in row.items()}
                     known.update(row)
                 for name in wanted.required:
                     if name not in row:
-                        raise UserError(f"{path}, line {line}: no {name!r}; the names in it are {_listed(row)}")
+                        said = f"no {name!r}; the names in it are {_listed(row)}"
+                        raise UserError(f"{path}, line {line}: {said}")
                 rows.append((line, row))
             names = (*wanted.required, *wanted.optional)
-            yield Chunk([line for line, _ in rows], {name: [row.get(name) for _, row in rows] for name in names})
+            columns: dict[str, Sequence[Any]] = {name: [row.get(name) for _, row in rows] for name in names}
+            yield Chunk([line for line, _ in rows], columns)
 
 
 def _read_parquet(path: Path, wanted: Wanted) -> Iterator[Chunk]:
@@ -175,13 +182,14 @@ def _read_parquet(path: Path, wanted: Wanted) -> Iterator[Chunk]:
         raise UserError(f"{path}: reading parquet needs pyarrow; install streamrec[parquet]") from None
     start = 1
     try:
-        file = parquet.ParquetFile(path, coerce_int96_timestamp_unit="us")  # as nanoseconds, far years would wrap around
+        # As nanoseconds, the default, far years would wrap around.
+        file = parquet.ParquetFile(path, coerce_int96_timestamp_unit="us")
         names, types = file.schema_arrow.names, file.schema_arrow.types
-        places = _places(str(path), names, wanted)
-        for name, place in places.items():
-            _check_type(path, name, types[place], name in wanted.times)
-        for batch in file.iter_batches(CHUNK, columns=[names[place] for place in places.values()]):
-            columns = {name: _cells(batch.column(names[place])) for name, place in places.items()}
+        positions = _positions(str(path), names, wanted)
+        for name, position in positions.items():
+            _check_type(path, name, types[position], name in wanted.times)
+        for batch in file.iter_batches(CHUNK, columns=[names[position] for position in positions.values()]):
+            columns = {name: _cells(batch.column(names[position])) for name, position in positions.items()}
             yield Chunk(range(start, start + batch.num_rows), columns)
             start += batch.num_rows
     except UnicodeDecodeError:
@@ -201,7 +209,7 @@ def _check_type(path: Path, name: str, kind: Any, is_time: bool) -> None:
 
 
 def _cells(column: Any) -> Sequence[Any]:
-    """The column's values; times as seconds since 1970, whatever their unit, since Python's own end at the year 9999."""
+    """The column's values; times as seconds since 1970, because Python's own end with the year 9999."""
     from pyarrow import int32, int64, types
 
     kind = column.type

@@ -1,8 +1,8 @@
 """Values of a cell: what a file may write for an id, a time, a number or a text, and what is read from it.
 
-Whole floats have one rule in every format: a number without a fraction is a whole number. So 7.0 is 7 in JSON and
-parquet, and the text "183000.0" is 183000 in a column of numbers (``ms_played``). An id is text, and the text "7.0" is
-not "7" by itself: `ids` decides that for a whole column.
+Whole floats have one rule in every format: a number without a fraction is a whole number. So 7.0 is 7 in JSON
+and parquet, and the text "183000.0" is 183000 in a column of numbers (``ms_played``). An id is text, and the
+text "7.0" is not "7" by itself: `ids` decides that for all of a column.
 """
 
 from collections.abc import Sequence
@@ -104,7 +104,7 @@ def _as_float(text: str) -> float | None:
 
 
 def read_times(values: Sequence[Any]) -> NDArray[np.int64]:
-    """Milliseconds UTC. A number is seconds since 1970; other text is ISO 8601, in UTC if it names no zone."""
+    """Milliseconds UTC. A number is seconds since 1970; other text is ISO 8601, UTC if it names no zone."""
     try:
         seconds = np.array(list(map(float, values)))
     except (ValueError, TypeError, ArithmeticError):

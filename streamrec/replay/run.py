@@ -14,6 +14,8 @@ from streamrec.replay.order import Recorded, as_recorded
 from streamrec.replay.sources import dataset_records
 from streamrec.settings import Settings
 
+SayNotes = Callable[[Iterable[str]], None]
+
 INPUTS = ("items", "clicks", "listens", "sessions")
 
 
@@ -22,7 +24,7 @@ def replay_to_file(
     out: Path,
     settings: Settings,
     progress: Callable[[int], None],
-    say_notes: Callable[[Iterable[str]], None] = lambda notes: None,
+    say_notes: SayNotes = lambda notes: None,
 ) -> dict[str, int]:
     """Replays a source and writes what the worker would emit; returns what became of the records, by outcome.
 
@@ -42,7 +44,7 @@ def replay_to_file(
     return {**engine.counts, "written": written}
 
 
-def _read(source: str, partitions: int, settings: Settings, say_notes: Callable[[Iterable[str]], None]) -> Recorded:
+def _read(source: str, partitions: int, settings: Settings, say_notes: SayNotes) -> Recorded:
     if source == "topics":
         return as_recorded(read_topics(settings, INPUTS))
     path = Path(source)

@@ -83,10 +83,11 @@ def test_dates_of_parquet_and_odd_types(tmp_path: Path) -> None:
     assert "is not between 1970 and 9999" in refusal(read, 2**31 - 1, pyarrow.date32())
     for kind in (pyarrow.duration("ns"), pyarrow.duration("s"), pyarrow.time64("us"), pyarrow.time32("ms")):
         said = refusal(read, 1, kind)
-        assert f"column 'timestamp' is of type {kind}; a timestamp, a date or seconds since 1970 is expected" in said
+        assert f"column 'timestamp' is of type {kind}; a timestamp, a date or seconds since 1970 is" in said
     said = refusal(read, 1, pyarrow.timestamp("us"), "item_id")
     assert "column 'item_id' is of type timestamp[us]; text or a number is expected" in said
-    assert "column 'ms_played' is of type duration[ms]" in refusal(read, 1, pyarrow.duration("ms"), "ms_played")
+    said = refusal(read, 1, pyarrow.duration("ms"), "ms_played")
+    assert "column 'ms_played' is of type duration[ms]" in said
 
 
 def test_times_of_1970_are_noted(tmp_path: Path) -> None:
@@ -101,7 +102,8 @@ CELLS = st.one_of(
     st.integers(-(2**63), 2**63 - 1),
     st.floats(),
     st.text(max_size=8),
-    st.sampled_from(["a", "a ", "7", "7.0", "007", "1e5", "2023-11-14T22:13:20Z", "click", " listen", AT, AT * 1000, 7.0]),
+    st.sampled_from(["a", "a ", "7", "7.0", "007", "1e5", "2023-11-14T22:13:20Z", "click", " listen"]),
+    st.sampled_from([AT, AT * 1000, 7.0]),
     st.lists(st.integers(0, 9), max_size=2),
 )
 NAMES = [*HEADER.split(","), "ms_played", "session_id"]
@@ -121,7 +123,8 @@ def test_any_cells_are_read_or_refused_in_one_line(
         old.unlink()
     (tmp_path / "events.jsonl").write_text("\n".join(lines))
     catalogued = [{"item_id": item, "title": item, "tags": item} for item in items]
-    (tmp_path / "items.jsonl").write_text("\n".join(json.dumps(row).replace("NaN", "null") for row in catalogued))
+    lines = [json.dumps(row).replace("NaN", "null") for row in catalogued]
+    (tmp_path / "items.jsonl").write_text("\n".join(lines))
     try:
         read = read_dataset(tmp_path)
     except UserError as refused:
@@ -129,7 +132,7 @@ def test_any_cells_are_read_or_refused_in_one_line(
         assert "\n" not in said
     else:
         assert len(read) == len(rows)
-        assert not any("\n" in each for each in read.notes)
+        assert not any("\n" in text for text in read.notes)
         assert all(name == name.strip() for name in (*read.user_ids, *read.item_ids))
         for row in range(len(read)):
             if read.is_interaction[row]:
