@@ -12,7 +12,7 @@ import typer
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
-from streamrec.cli.output import people, print_json, progress_bar
+from streamrec.cli.output import people, print_json, progress_bar, say_notes
 from streamrec.core.errors import UserError
 from streamrec.settings import load_settings
 
@@ -107,6 +107,7 @@ def train(
     from streamrec.serving.bundle import MANIFEST
 
     dataset = read_dataset(data)  # before torch is imported, which takes seconds: a broken file is told at once
+    say_notes(dataset.notes)
     skips = int(dataset.is_skip.sum())
     people.print(
         f"training on {len(dataset)} events of {data}" + (f"; {skips} are skips: nothing is learned from them" if skips else "")
@@ -213,6 +214,7 @@ def evaluate(
     if diversity is not None and not asked.manifest.tune:
         raise UserError(f"--diversity {diversity}: {bundle} has no such dial; train with --mode next-k and --tune")
     dataset = read_dataset(data)
+    say_notes(dataset.notes)
     with progress_bar() as progress:
         bar = progress.add_task(protocol.value, total=None)
         report: Report = ask(

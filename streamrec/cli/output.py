@@ -3,7 +3,7 @@
 import json
 import logging
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -17,6 +17,13 @@ from streamrec.settings import Settings
 PIPE_WIDTH = 160  # of tables where there is no terminal: nothing is cut
 
 people = Console(stderr=True, width=None if sys.stderr.isatty() else PIPE_WIDTH)
+
+
+def say_notes(notes: Iterable[str]) -> None:
+    """What is odd in a data set, each note one line, however long; warnings stand out."""
+    for note in notes:
+        style = "bold yellow" if note.startswith("warning:") else None
+        people.print(note, style=style, markup=False, highlight=False, soft_wrap=True)
 
 
 def print_json(result: dict[str, Any]) -> None:

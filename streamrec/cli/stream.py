@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from streamrec.cli.output import people, print_json, progress_bar, set_up_logging
+from streamrec.cli.output import people, print_json, progress_bar, say_notes, set_up_logging
 from streamrec.core.errors import UserError
 from streamrec.settings import load_settings
 
@@ -57,6 +57,7 @@ def produce(
         raise UserError("--speed and --rate exclude each other; give one")
     settings = load_settings(broker=broker)
     dataset = read_dataset(data)
+    say_notes(dataset.notes)
     with progress_bar() as progress:
         bar = progress.add_task(f"producing {data.name}", total=None)
         try:
@@ -111,7 +112,13 @@ def replay(
 
     with progress_bar() as progress:
         bar = progress.add_task("replaying", total=None)
-        counts = replay_to_file(source, out, settings, progress=lambda done: progress.update(bar, completed=done))
+        counts = replay_to_file(
+            source,
+            out,
+            settings,
+            progress=lambda done: progress.update(bar, completed=done),
+            say_notes=say_notes,
+        )
     if as_json:
         print_json(counts)
     else:

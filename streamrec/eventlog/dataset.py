@@ -1,13 +1,15 @@
 """A data set: a folder with ``events.*`` and ``items.*``, read into columns ordered by time.
 
 It knows no Kafka and no model. `Dataset.event` makes a row into the message that a producer would send.
+`Dataset.notes` lists what is odd in the files but can be read. The rules for values are in `values`, `ids`
+and `catalogue`.
 """
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, Literal, NamedTuple, cast
 
 import msgspec
 import numpy as np
@@ -16,14 +18,39 @@ from numpy.typing import NDArray
 from streamrec.core.errors import UserError
 from streamrec.core.session import is_skip
 from streamrec.core.types import Event, Item
-from streamrec.eventlog.tables import Chunk, find_table, read_table
+from streamrec.eventlog.catalogue import read_items
+from streamrec.eventlog.ids import WARNING, IdColumn, agree, as_whole, note_meeting, note_slips
+from streamrec.eventlog.tables import Chunk, Wanted, find_table, read_table
+from streamrec.eventlog.values import (
+    EVENT_TYPES,
+    LATEST_MS,
+    Fault,
+    as_id,
+    quote,
+    read_event_types,
+    read_milliseconds,
+    read_optional_id,
+    read_times,
+)
 
-EVENT_TYPES = ("click", "listen", "impression")  # by code, in `Dataset.event_type`
+__all__ = ["EVENT_TYPES", "IMPRESSION", "LATEST_MS", "Dataset", "read_dataset"]
+
 IMPRESSION = EVENT_TYPES.index("impression")
-LATEST_MS = 253_402_300_799_999  # the end of the year 9999, as in core.types
-COLUMNS = ("user_id", "item_id", "timestamp", "event_type")
-EXTRAS = {"session_id": str, "ms_played": int, "duration_ms": int, "recommendation_id": str}  # ride along into events
-ITEM_COLUMNS = ("title", "creator", "tags", "text")
+EXTRAS: dict[str, Callable[[Any], Any]] = {  # ride along into events
+    "session_id": read_optional_id,
+    "ms_played": read_milliseconds,
+    "duration_ms": read_milliseconds,
+    "recommendation_id": read_optional_id,
+}
+CHECKS: dict[str, Callable[[Any], Any]] = {
+    "user_id": as_id,
+    "item_id": as_id,
+    "timestamp": lambda value: read_times([value]),
+    "event_type": lambda value: read_event_types([value]),
+    **EXTRAS,
+}
+WANTED = Wanted(("user_id", "item_id", "timestamp", "event_type"), tuple(EXTRAS), times=("timestamp",))
+YEAR_MS = 31_536_000_000
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,6 +66,7 @@ class Dataset:
     extras: Mapping[str, Sequence[Any]]  # optional fields of events; None where a row has none
     items: dict[str, Item]
     sha256: str  # of the content, whatever file format it was read from
+    notes: tuple[str, ...] = ()  # what is odd in the files, one line each
 
     def __len__(self) -> int:
         return len(self.occurred_at)
@@ -87,37 +115,93 @@ class Dataset:
 def read_dataset(folder: Path) -> Dataset:
     """The data set in ``folder``.
 
+    Events that are equal in all columns are counted in a note, and kept: two clicks within one second are two
+    events, and a log in seconds cannot tell them from a row that was exported twice.
+
     Raises:
-        UserError: a file is missing or broken; names file, line and column.
+        UserError: a file is missing or broken (names file, line and column), or the catalogue has none of the
+            items of the events.
     """
     if not folder.is_dir():
         raise UserError(f"{folder}: no such folder; name the folder of a data set (events.* and items.*)")
-    items = _read_items(find_table(folder, "items"))
-    path = find_table(folder, "events")
-    users, known = _Ids(), _Ids()
-    columns: list[tuple[NDArray[Any], ...]] = []
-    extras: dict[str, list[Any]] = {}
-    for chunk in read_table(path, COLUMNS, tuple(EXTRAS)):
-        try:
-            columns.append(_parse(chunk, users, known))
-            for name, column in chunk.columns.items():
-                if name in EXTRAS:
-                    extras.setdefault(name, []).extend([_extra(name, value) for value in column])
-        except _Fault:
-            raise _first_fault(path, chunk) from None
-    if not columns:
-        raise UserError(f"{path}: no events; it holds a header at most")
-    joined = [np.concatenate(parts) for parts in zip(*columns, strict=True)]
-    by_time = np.argsort(joined[2], kind="stable")  # an unstable sort would change which event is a user's last
-    user_ids, user_index = users.sorted_by_id()
-    for item_id in known.index:
+    items_path, path = find_table(folder, "items"), find_table(folder, "events")
+    notes: list[str] = []
+    items = read_items(items_path, notes)
+    log = _read_events(path, notes)
+    user_name, item_name = f"{path.name}, user_id", f"{path.name}, item_id"
+    users = as_whole(log.users.trimmed(user_name, log.columns[0], notes), user_name, notes)
+    written = log.items.trimmed(item_name, log.columns[1], notes)
+    known, in_items = agree(written, list(items), (item_name, f"{items_path.name}, item_id"), notes)
+    note_slips(users, user_name, notes)
+    note_slips(known, item_name, notes)
+    note_meeting(known, in_items, (path, items_path), notes)
+    items = {name: _named(item, name) for name, item in zip(in_items, items.values(), strict=True)}
+    for item_id in known:
         items.setdefault(item_id, Item(schema_version=1, item_id=item_id))
-    item_ids = tuple(sorted(items))
-    place = {item_id: index for index, item_id in enumerate(item_ids)}
-    item_index = np.array([place[item_id] for item_id in known.index], np.int32)
-    joined[0], joined[1] = user_index[joined[0]], item_index[joined[1]]
-    extras = {name: [column[row] for row in by_time.tolist()] for name, column in extras.items() if set(column) != {None}}
-    return _assemble(user_ids, item_ids, tuple(column[by_time] for column in joined), extras, items)
+    user_ids, item_ids = tuple(sorted(set(users))), tuple(sorted(items))
+    user_rows, item_rows, times, types = log.columns
+    # An unstable sort would change which event is a user's last.
+    by_time = np.argsort(times, kind="stable")
+    user_rows, item_rows = _positions(users, user_ids)[user_rows], _positions(known, item_ids)[item_rows]
+    columns = tuple(column[by_time] for column in (user_rows, item_rows, times, types))
+    extras = {name: [column[row] for row in by_time.tolist()] for name, column in log.extras.items()}
+    read = _assemble(user_ids, item_ids, columns, extras, items)
+    return replace(read, notes=(*notes, *_notes_on_rows(read, path.name)))
+
+
+class _Log(NamedTuple):
+    """Events in the order of their file. The first two columns point into the ids as they are written."""
+
+    users: IdColumn
+    items: IdColumn
+    columns: tuple[NDArray[Any], ...]
+    extras: dict[str, list[Any]]  # without columns that are empty
+
+
+def _read_events(path: Path, notes: list[str]) -> _Log:
+    users, items = IdColumn(), IdColumn()
+    parts: list[tuple[NDArray[Any], ...]] = []
+    extras: dict[str, list[Any]] = {}
+    for chunk in read_table(path, WANTED, notes):
+        columns = chunk.columns
+        try:
+            times, types = read_times(columns["timestamp"]), read_event_types(columns["event_type"])
+            parts.append((users.add(columns["user_id"]), items.add(columns["item_id"]), times, types))
+            for name, read in EXTRAS.items():
+                if name in columns:
+                    cells = columns[name]
+                    empty = cells.count(None) == len(cells)
+                    extras.setdefault(name, []).extend(cells if empty else map(read, cells))
+        except Fault:
+            raise _first_fault(path, chunk) from None
+    if not any(len(part[0]) for part in parts):
+        raise UserError(f"{path}: no events; it holds a header at most")
+    extras = {name: column for name, column in extras.items() if set(column) != {None}}
+    for name in (name for name in extras if EXTRAS[name] is read_optional_id):
+        ids = list(dict.fromkeys(value for value in extras[name] if value is not None))
+        renamed = dict(zip(ids, as_whole(ids, f"{path.name}, {name}", notes), strict=True))
+        extras[name] = [renamed.get(value) for value in extras[name]]
+    return _Log(users, items, tuple(np.concatenate(part) for part in zip(*parts, strict=True)), extras)
+
+
+def _first_fault(path: Path, chunk: Chunk) -> UserError:
+    """Looks for the line that made a chunk unreadable; only called if there is one."""
+    for row, line in enumerate(chunk.lines):
+        for name, column in chunk.columns.items():
+            try:
+                CHECKS[name](column[row])
+            except Fault as fault:
+                return UserError(f"{path}, line {line}, column {name}: {fault}")
+    raise RuntimeError(f"{path}: a chunk was refused but none of its lines")
+
+
+def _positions(ids: Sequence[str], order: Sequence[str]) -> NDArray[np.int32]:
+    position = {name: number for number, name in enumerate(order)}
+    return np.array([position[name] for name in ids], np.int32)
+
+
+def _named(item: Item, item_id: str) -> Item:
+    return item if item.item_id == item_id else msgspec.structs.replace(item, item_id=item_id)
 
 
 def _assemble(
@@ -136,134 +220,36 @@ def _assemble(
     return Dataset(user_ids, item_ids, user_index, item_index, occurred_at, event_type, extras, items, sha.hexdigest())
 
 
-class _Fault(ValueError):
-    """A value that cannot be read; the text says what is wrong with it."""
+def _notes_on_rows(read: Dataset, file: str) -> list[str]:
+    notes = []
+    doubles = _doubles(read)
+    if doubles:
+        row = doubles[0]
+        user, item = read.user_ids[read.user_index[row]], read.item_ids[read.item_index[row]]
+        notes.append(
+            f"{WARNING if 4 * len(doubles) > len(read) else ''}{file}: rows equal to an earlier one in all "
+            f"columns: {len(doubles):,} of {len(read):,}, such as user {quote(user)}, item {quote(item)}, "
+            f"{read.occurred_at[row] / 1000:.15g}; kept"
+        )
+    if read.occurred_at[-1] < YEAR_MS:
+        notes.append(f"{file}: all events are in 1970; timestamps are seconds since 1970, or ISO 8601")
+    return notes
 
 
-class _Ids:
-    """Ids in the order of their first appearance."""
-
-    def __init__(self) -> None:
-        self.index: dict[str, int] = {}
-
-    def add(self, values: Sequence[Any]) -> NDArray[np.int32]:
-        index = self.index
-        try:
-            new = dict.fromkeys(value for value in values if value not in index)
-        except TypeError:
-            raise _Fault("not a string") from None
-        for value in new:
-            _check_id(value)
-            index[value] = len(index)
-        return np.array([index[value] for value in values], np.int32)
-
-    def sorted_by_id(self) -> tuple[tuple[str, ...], NDArray[np.int32]]:
-        """The ids in their own order, and where each of the first appearance stands in it."""
-        ids = tuple(sorted(self.index))
-        place = {name: number for number, name in enumerate(ids)}
-        return ids, np.array([place[name] for name in self.index], np.int32)
-
-
-def _parse(chunk: Chunk, users: _Ids, items: _Ids) -> tuple[NDArray[Any], ...]:
-    return (
-        users.add(_as_text(chunk.columns["user_id"])),
-        items.add(_as_text(chunk.columns["item_id"])),
-        _times(chunk.columns["timestamp"]),
-        _event_types(chunk.columns["event_type"]),
-    )
-
-
-def _as_text(values: Sequence[Any]) -> Sequence[Any]:
-    """Whole numbers, which JSON and parquet may hold as ids, as strings."""
-    if set(map(type, values)) == {str}:
-        return values
-    return [str(value) if type(value) is int else value for value in values]
-
-
-def _check_id(value: Any) -> None:
-    if not isinstance(value, str):
-        raise _Fault("is missing" if value is None else f"{value!r} is not a string")
-    if not value:
-        raise _Fault("is empty")
-    if len(value) > 256:
-        raise _Fault(f"has {len(value)} characters; at most 256 are allowed")
-
-
-def _times(values: Sequence[Any]) -> NDArray[np.int64]:
-    try:
-        times: NDArray[Any] = np.rint(np.array(list(map(float, values))) * 1000)
-    except (ValueError, TypeError, OverflowError):
-        raise _Fault(f"{values[0]!r} is not a number of seconds since 1970 (UTC)") from None
-    if not np.all((times >= 0) & (times <= LATEST_MS)):  # a NaN is neither
-        raise _Fault(f"{values[0]!r} is not between 1970 and 9999; seconds are expected, not milliseconds")
-    return times.astype(np.int64)
-
-
-def _event_types(values: Sequence[Any]) -> NDArray[np.int8]:
-    codes = {name: code for code, name in enumerate(EVENT_TYPES)}
-    try:
-        return np.array([codes[value] for value in values], np.int8)
-    except (KeyError, TypeError):
-        raise _Fault(f"{values[0]!r} is none of {', '.join(EVENT_TYPES)}") from None
-
-
-def _extra(name: str, value: Any) -> Any:
-    if value is None or value == "":
-        return None
-    if EXTRAS[name] is str:
-        text = _as_text([value])[0]
-        _check_id(text)
-        return text
-    try:
-        number = int(value)
-    except (ValueError, TypeError, OverflowError):
-        number = -1
-    if not 0 <= number <= 2**53:
-        raise _Fault(f"{value!r} is not a number of milliseconds")
-    return number
-
-
-_CHECKS: dict[str, Callable[[Any], Any]] = {
-    "user_id": lambda value: _check_id(_as_text([value])[0]),
-    "item_id": lambda value: _check_id(_as_text([value])[0]),
-    "timestamp": lambda value: _times([value]),
-    "event_type": lambda value: _event_types([value]),
-}
-
-
-def _first_fault(path: Path, chunk: Chunk) -> UserError:
-    """Looks for the line that made a chunk unreadable; only called when there is one."""
-    for place, line in enumerate(chunk.lines):
-        for name, column in chunk.columns.items():
-            try:
-                _CHECKS[name](column[place]) if name in _CHECKS else _extra(name, column[place])
-            except _Fault as fault:
-                return UserError(f"{path}, line {line}, column {name}: {fault}")
-    raise RuntimeError(f"{path}: a chunk was refused but none of its lines")
-
-
-def _read_items(path: Path) -> dict[str, Item]:
-    items: dict[str, Item] = {}
-    for chunk in read_table(path, ("item_id",), ITEM_COLUMNS):
-        for place, line in enumerate(chunk.lines):
-            fields = {name: column[place] for name, column in chunk.columns.items()}
-            try:
-                item = _item(fields)
-            except (_Fault, msgspec.ValidationError) as fault:
-                raise UserError(f"{path}, line {line}: {fault}") from None
-            if items.setdefault(item.item_id, item) != item:
-                raise UserError(f"{path}, line {line}, column item_id: {item.item_id!r} stands twice, and differs")
-    return items
-
-
-def _item(fields: dict[str, Any]) -> Item:
-    item_id = _as_text([fields.pop("item_id")])[0]
-    try:
-        _check_id(item_id)
-    except _Fault as fault:
-        raise _Fault(f"column item_id: {fault}") from None
-    tags = fields.pop("tags", None) or ()
-    listed = tags.split("|") if isinstance(tags, str) else tags  # JSON and parquet may hold a list
-    given = {name: value for name, value in fields.items() if value is not None}
-    tags = [tag for tag in listed if tag != ""]
-    return msgspec.convert({"schema_version": 1, "item_id": item_id, "tags": tags, **given}, Item)
+def _doubles(read: Dataset) -> list[int]:
+    """Rows that are equal to an earlier one."""
+    columns = (read.user_index, read.item_index, read.occurred_at, read.event_type)
+    mixed = np.zeros(len(read), np.uint64)
+    for column in columns:  # Sorting one number a row is much faster than sorting rows.
+        mixed = (mixed ^ column.astype(np.uint64)) * np.uint64(0x9E3779B97F4A7C15)
+        mixed ^= mixed >> np.uint64(32)
+    ordered = np.sort(mixed)
+    shared = ordered[1:][ordered[1:] == ordered[:-1]]
+    seen: set[tuple[Any, ...]] = set()
+    doubles = []
+    for row in np.flatnonzero(np.isin(mixed, shared)).tolist() if len(shared) else ():
+        values = (*(column[row] for column in columns), *(column[row] for column in read.extras.values()))
+        if values in seen:
+            doubles.append(row)
+        seen.add(values)
+    return doubles

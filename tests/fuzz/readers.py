@@ -172,6 +172,9 @@ def _dataset(folder: str, events: tuple[str, bytes], items: tuple[str, bytes]) -
 
 EVENTS_CSV = b"user_id,item_id,timestamp,event_type,ms_played\nu,a,1.5,click,\nu,b,2,listen,30000\n"
 ITEMS_CSV = b'item_id,title,creator,tags,text\na,A,x,rock|pop,"t, ""u"""\nb,B,y,,\n'
+EVENTS_CSV_ODD = b'user_id, item_id, timestamp, event_type, ms_played\n7.0, "a", 2023-11-14, click, 5.0\n'
+ITEMS_CSV_ODD = b'\xef\xbb\xbfitem_id,title,tags\n a , A,"x, y"\n ,left out,\n'
+EVENTS_JSONL_ODD = b'\xef\xbb\xbf{" user_id":7.0,"item_id":"1.0","timestamp":"2023-11-14","event_type":"click"}'
 EVENTS_JSONL = b'{"user_id":"u","item_id":1,"timestamp":1.5,"event_type":"click"}\n' * 2
 ITEMS_JSONL = b'{"item_id":1,"title":"A","tags":["x"]}\n{"item_id":"b"}\n'
 
@@ -181,9 +184,17 @@ def _csv(data: bytes) -> None:
     _dataset("csv", (".csv", events), (".csv", items or ITEMS_CSV))
 
 
+def _csv_seeds() -> list[bytes]:
+    return [EVENTS_CSV, EVENTS_CSV + b"\0\0" + ITEMS_CSV, EVENTS_CSV_ODD + b"\0\0" + ITEMS_CSV_ODD]
+
+
 def _jsonl(data: bytes) -> None:
     events, _, items = data.partition(b"\0\0")
     _dataset("jsonl", (".jsonl", events), (".jsonl", items or ITEMS_JSONL))
+
+
+def _jsonl_seeds() -> list[bytes]:
+    return [EVENTS_JSONL, EVENTS_JSONL + b"\0\0" + ITEMS_JSONL, EVENTS_JSONL_ODD]
 
 
 def _parquet(data: bytes) -> None:
@@ -197,7 +208,10 @@ def _parquet_seeds() -> list[bytes]:
     rows = {"user_id": ["u", "v"], "item_id": ["a", "b"], "timestamp": [1.5, 2.0], "event_type": ["click", "listen"]}
     sink = pyarrow.BufferOutputStream()
     parquet.write_table(pyarrow.table(rows), sink)
-    return [sink.getvalue().to_pybytes()]
+    times = pyarrow.array([1_700_000_000_000_000_000, 1], pyarrow.timestamp("ns", "UTC"))
+    zoned = pyarrow.BufferOutputStream()
+    parquet.write_table(pyarrow.table(rows | {"timestamp": times, "user_id": [7.0, 8.0]}), zoned)
+    return [sink.getvalue().to_pybytes(), zoned.getvalue().to_pybytes()]
 
 
 def _csv_gz(data: bytes) -> None:
@@ -366,9 +380,9 @@ READERS: dict[str, Reader] = {
     "session": Reader(_session, _session_seeds),
     "dead-letter": Reader(_dead_letter, _dead_letter_seeds),
     "topic-contract": Reader(_contract, _contract_seeds),
-    "dataset-csv": Reader(_csv, lambda: [EVENTS_CSV, EVENTS_CSV + b"\0\0" + ITEMS_CSV]),
+    "dataset-csv": Reader(_csv, _csv_seeds),
     "dataset-csv-gz": Reader(_csv_gz, lambda: [gzip.compress(EVENTS_CSV, mtime=0)]),
-    "dataset-jsonl": Reader(_jsonl, lambda: [EVENTS_JSONL, EVENTS_JSONL + b"\0\0" + ITEMS_JSONL]),
+    "dataset-jsonl": Reader(_jsonl, _jsonl_seeds),
     "dataset-parquet": Reader(_parquet, _parquet_seeds),
     "log-file": Reader(_log, lambda: [LOG]),
     "log-file-gz": Reader(_log_gz, lambda: [gzip.compress(LOG, mtime=0)]),
