@@ -49,7 +49,7 @@ def audit(
     lost nor wrong.
 
     Args:
-        records: what all topics hold, each partition in the order of its offsets; of a topic made anew, its lives in order.
+        records: what all topics hold, each partition in the order of its offsets, one life after the other.
         recommender: fresh: its catalogue is filled from the records.
         partitions: how many `sessions` has.
         others: fresh ones for the other bundles that served meanwhile; each output is held against the one that it names.

@@ -128,8 +128,9 @@ class Replay:
         at = Position(record.topic, record.partition, record.offset, record.timestamp)
         role = "sessions" if record.topic in EVENT_TYPES else "recommend"
         letter = dead_letter(at, fault, role, record.key, record.value, record.headers)
-        offset = self._next_offset("dead-letters", record.partition)
-        return LogRecord("dead-letters", record.partition, offset, record.timestamp, *letter)
+        partition = record.partition % self._partitions  # where partitions were added, dead-letters has still the old ones
+        offset = self._next_offset("dead-letters", partition)
+        return LogRecord("dead-letters", partition, offset, record.timestamp, *letter)
 
     def _next_offset(self, topic: str, partition: int) -> int:
         offset = self._offsets[topic, partition]

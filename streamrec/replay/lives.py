@@ -1,7 +1,7 @@
 """The lives of a topic: a topic that is deleted and made anew counts its offsets from 0 again.
 
 A log that holds several lives has the same topic, partition and offset more than once. Within a partition the
-records are taken in the order in which the log gives them; a life ends where offsets go back and the time goes on.
+records are taken in the order in which the log gives them; a life ends where offsets go back and time goes on.
 """
 
 from collections import defaultdict, deque
@@ -13,8 +13,8 @@ from streamrec.eventlog.records import LogRecord
 def lives(records: Iterable[LogRecord]) -> dict[tuple[str, int], list[list[LogRecord]]]:
     """By topic and partition the records of each life, the oldest life first, each by offset.
 
-    A record whose offset goes back is of a new life only if it was written after everything before it. If not, the
-    log is out of order, or holds a record twice.
+    A record whose offset goes back is of a new life only if it was written after everything before it. If not,
+    the log is out of order, or holds a record twice.
     """
     found: dict[tuple[str, int], list[list[LogRecord]]] = defaultdict(lambda: [[]])
     newest: dict[tuple[str, int], int] = {}
@@ -36,7 +36,7 @@ class Queue:
     """The records of one user in one partition, to be taken out in their order."""
 
     def __init__(self) -> None:
-        self._lives: deque[deque[LogRecord]] = deque([deque()])  # the first is the one that sessions have reached
+        self._lives: deque[deque[LogRecord]] = deque([deque()])  # sessions have reached the first one
         self._last = -1
 
     def append(self, life: int, record: LogRecord) -> None:
@@ -50,8 +50,8 @@ class Queue:
         """Takes out what a session has taken in that reaches ``offset``.
 
         Args:
-            written_at: the greatest record timestamp that it has taken in; it tells which life ``offset`` is of. None of
-                a session that does not know: it reaches the next life only when nothing is left of the one before.
+            written_at: the greatest record timestamp that it has taken in; it tells which life ``offset`` is of.
+                None of a session that does not know: it reaches the next life only when nothing is left of the last.
         """
         due: list[LogRecord] = []
         while self._reaches_next(written_at):

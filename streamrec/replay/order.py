@@ -1,6 +1,6 @@
 """The order in which a worker took in what several topics hold, and where each user's replay begins.
 
-A user's clicks and listens arrive on two topics, and how they interleave is decided when they are fetched. The
+A user's clicks and listens arrive on two topics, and how they interleave is decided when they are taken in. The
 ``sessions`` log keeps what was decided: each of its records says how far into every source it reaches.
 """
 
@@ -41,10 +41,10 @@ class Recorded(NamedTuple):
 def as_recorded(records: Iterable[LogRecord], whole: bool = False) -> Recorded:
     """Items first, then events as the sessions in ``records`` tell; those not yet applied last, by time.
 
-    A log without ``sessions`` records keeps its own order. Where compaction took sessions out, the events of a user
-    between two that are left go by time, the later one's trigger last; those of one topic keep their own order always.
-    A topic made anew follows what it held before (see `lives`). Users whose first events are gone begin with one of
-    their sessions (see `starts`).
+    A log without ``sessions`` records keeps its own order. Where compaction took sessions out, the events of a
+    user between two that are left go by time, the later one's trigger last; those of one topic keep their own order
+    always. A topic made anew follows what it held before (see `lives`). Users whose first events are gone begin with
+    one of their sessions (see `starts`).
 
     Args:
         whole: no event is gone, so everybody begins with nothing, whatever the sessions hold.
@@ -71,7 +71,7 @@ def as_recorded(records: Iterable[LogRecord], whole: bool = False) -> Recorded:
 def _by_user(
     events: Iterable[LogRecord],
 ) -> tuple[dict[tuple[str | None, str, int], Queue], dict[Cause, list[int]]]:
-    """Events by user, topic and partition; and when each was written, more than once where a life repeats the place."""
+    """Events by user, topic and partition; and when each was written, in several lives perhaps."""
     queues: dict[tuple[str | None, str, int], Queue] = defaultdict(Queue)
     written_at: dict[Cause, list[int]] = defaultdict(list)
     for (topic, partition), of_partition in sorted(lives(events).items()):

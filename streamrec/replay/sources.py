@@ -17,8 +17,8 @@ TOPIC_OF = {event_type: topic for topic, event_type in EVENT_TYPES.items()}
 def dataset_records(dataset: Dataset, partitions: int) -> Iterator[LogRecord]:
     """What `streamrec produce` would put on fresh topics: the items, then the events, offsets counted in file order.
 
-    A record is written when its event happened, and the events come as a worker takes them in: by that time, those of
-    one time by the name of their topic.
+    A record is written when its event happened, and the events come as a worker takes them in: by that time, those
+    of one time by the name of their topic.
     """
     started_at = int(dataset.occurred_at[0]) if len(dataset.occurred_at) else 0
     for offset, item in enumerate(dataset.items.values()):

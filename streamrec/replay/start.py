@@ -1,4 +1,4 @@
-"""Where a user's replay begins, in a log whose first events are gone: removed by retention, or not asked for."""
+"""Where a user's replay begins, in a log whose first events are gone: taken by retention, or not asked for."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
@@ -13,7 +13,7 @@ from streamrec.replay.reach import Reach, state_of
 
 
 class Step(NamedTuple):
-    """A record of ``sessions``, and by topic the events in the log that it has taken in and none before it had."""
+    """A record of ``sessions``, and by topic the events that it has taken in and none before it had."""
 
     reach: Reach
     record: LogRecord
@@ -28,7 +28,7 @@ class Start(NamedTuple):
 
 
 def starts(steps: Iterable[Step]) -> dict[str, Start]:
-    """By user the last session that does not follow from the one before it and the events that are in the log.
+    """By user the last session that does not follow from the one before it and the events in the log.
 
     A user all of whose sessions follow begins with nothing, and is left out.
 
