@@ -27,6 +27,7 @@ class Plant(StrEnum):
     DROP = "drop"
     CORRUPT = "corrupt"
     STALE = "stale"
+    LATE = "late"
 
 
 class Layout(StrEnum):

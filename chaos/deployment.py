@@ -2,14 +2,16 @@
 
 import resource
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from random import Random
 from typing import NamedTuple
 
 from chaos.fleet import Fleet
-from chaos.load import Load
+from chaos.ledger import Ledger
+from chaos.load import Clock, Load, Sending
+from chaos.watch import Watch
 from streamrec.localkafka import LocalKafka
 from streamrec.settings import Settings
 
@@ -25,6 +27,11 @@ class Deployment(NamedTuple):
     fleet: Fleet
     load: Load
     bundles: dict[str, Path]  # "first" (the one to begin with), "second" and "failing"
+    ledger: Ledger
+    watch: Watch
+    clock: Clock  # by which the load's events happen
+    more_load: Callable[[int], Iterator[Sending]]  # from a seed, for whoever sends records of its own
+    items: tuple[str, ...]  # ids of the catalogue
 
 
 Kind = Callable[[Deployment, Random], None]

@@ -4,7 +4,9 @@ What follows (starting workers again, recovering) is the deployment's own busine
 a function.
 """
 
-from chaos import broker_faults, worker_faults
+from chaos import broker_faults, log_faults, worker_faults
 from chaos.deployment import Kind
 
-KINDS: dict[str, Kind] = {each.__name__.replace("_", "-"): each for each in (*worker_faults.KINDS, *broker_faults.KINDS)}
+_ALL = (*worker_faults.KINDS, *broker_faults.KINDS, *log_faults.KINDS)
+KINDS: dict[str, Kind] = {each.__name__.replace("_", "-"): each for each in _ALL}
+MOVES_OFFSETS = log_faults.MOVES_OFFSETS

@@ -9,13 +9,19 @@ from pathlib import Path
 from random import Random
 from typing import NamedTuple
 
+import msgspec
+
 from chaos import bundles, verdict
 from chaos.deployment import Deployment, await_ready
-from chaos.faults import KINDS
+from chaos.faults import KINDS, MOVES_OFFSETS
 from chaos.fleet import Fleet
-from chaos.load import Load, check, sendings
+from chaos.ledger import Ledger
+from chaos.load import HOUR, Clock, Load, Sending, check, sendings
+from chaos.log_faults import ends_of
+from chaos.members import Members
 from chaos.schedule import Fault, schedule
-from chaos.verdict import Verdict
+from chaos.strays import Happened, Stray, evidence, line
+from chaos.verdict import Known, Verdict
 from chaos.watch import Watch
 from streamrec.admin.contracts import load_contracts
 from streamrec.admin.dump import read_topics
@@ -25,13 +31,15 @@ from streamrec.core.errors import UserError
 from streamrec.demo.live import send_items
 from streamrec.demo.run import DATA
 from streamrec.eventlog.dataset import read_dataset
-from streamrec.eventlog.records import LogRecord
 from streamrec.localkafka import LocalKafka
 from streamrec.replay.audit import Audit
 from streamrec.settings import Settings, load_settings
 
 NODES = 3
 PREFIX = "chaos-"
+BEHIND = 24 * HOUR  # The clock of the load's events starts so far behind the wall clock, to have room to run faster.
+STRAYS = "out-of-order.json"
+SAID = 5  # of them, in lines
 
 Say = Callable[[str], None]
 
@@ -81,7 +89,8 @@ def run(plan: Plan, folder: Path, say: Say) -> Outcome:
     """
     began = time.monotonic()
     with ExitStack() as running:
-        deployment, watch = _start(plan, folder, running, say)
+        deployment, members = _start(plan, folder, running, say)
+        watch, ledger = deployment.watch, deployment.ledger
         say(f"seed {plan.seed}, {plan.minutes:g} minutes, {plan.layout}, {plan.rate:g} records a second")
         faults = list(_hurt(plan, deployment, watch, say))
         if not faults:
@@ -94,13 +103,22 @@ def run(plan: Plan, folder: Path, say: Say) -> Outcome:
         time.sleep(2 * deployment.settings.commit_interval_seconds)
         deployment.fleet.close()
         watch.stop()
+        members.stop()
         say("reading all topics")
-        records = list(read_topics(deployment.settings, list(load_contracts(deployment.settings.topics_dir))))
-    say(f"recomputing {len(records)} records")
-    return _judge(plan, deployment, watch, records, faults, time.monotonic() - began)
+        ledger.keep(read_topics(deployment.settings, list(ledger.partitions)), ends_of(deployment, list(ledger.partitions)))
+    say(f"recomputing {len(ledger.kept)} records")
+    outcome, found = _judge(plan, deployment, faults, time.monotonic() - began)
+    if found:
+        happened = [_happened(each) for each in faults]
+        told = [evidence(each, happened, members.seen) for each in found]
+        (folder / STRAYS).write_bytes(msgspec.json.format(msgspec.json.encode(told)))
+        for each in told[:SAID]:
+            say(line(each))
+        say(f"{len(told)} recommendations came after a later one of their user: {folder / STRAYS}")
+    return outcome
 
 
-def _start(plan: Plan, folder: Path, running: ExitStack, say: Say) -> tuple[Deployment, Watch]:
+def _start(plan: Plan, folder: Path, running: ExitStack, say: Say) -> tuple[Deployment, Members]:
     say(f"starting {NODES} brokers")
     kafka = running.enter_context(LocalKafka(NODES, data_dir=folder / "brokers"))
     made = {
@@ -114,18 +132,25 @@ def _start(plan: Plan, folder: Path, running: ExitStack, say: Say) -> tuple[Depl
     send_items(dataset, settings)
     fleet = Fleet(settings, folder, plan.layout, plan.entry, say)
     running.callback(fleet.close)
-    watch = Watch(settings)
-    watch.start()
-    running.callback(watch.stop)
-    records = sendings(plan.seed, dataset, plan.users, _partitions(settings), time.time_ns() // 1_000_000, plan.rate)
-    load = Load(records, settings, plan.rate)
+    ledger, members = Ledger(settings), Members(settings)
+    watch = Watch(settings, ledger)
+    for looking in (watch, members):
+        looking.start()
+        running.callback(looking.stop)
+    clock = Clock(round(time.time() * 1000) - BEHIND, plan.rate, latest=lambda: time.time() * 1000)
+
+    def records(seed: int) -> Iterator[Sending]:
+        return sendings(seed, dataset, plan.users, _partitions(settings), clock)
+
+    load = Load(records(plan.seed), settings, plan.rate, ledger)
     say(f"starting {len(fleet.baseline)} workers: {', '.join(fleet.baseline)}")
     fleet.want(*fleet.baseline)
     if not await_ready(fleet):
         raise UserError(f"the workers were not ready in time: {fleet.not_ready()}")
     load.start()
     running.callback(load.stop)
-    return Deployment(kafka, tuple(range(1, NODES + 1)), settings, fleet, load, made), watch
+    nodes, items = tuple(range(1, NODES + 1)), tuple(dataset.items)
+    return Deployment(kafka, nodes, settings, fleet, load, made, ledger, watch, clock, records, items), members
 
 
 def _hurt(plan: Plan, deployment: Deployment, watch: Watch, say: Say) -> Iterator[Survived]:
@@ -138,6 +163,7 @@ def _hurt(plan: Plan, deployment: Deployment, watch: Watch, say: Say) -> Iterato
         check(deployment.load)
         at, began = time.time(), time.monotonic()
         say(f"fault {fault.number}: {fault.kind}")
+        watch.is_judging = fault.kind not in MOVES_OFFSETS
         KINDS[fault.kind](deployment, Random(fault.seed))
         lasted = time.monotonic() - began
         recovered = began + lasted if _recovered(plan, deployment, watch) else None
@@ -148,7 +174,14 @@ def _hurt(plan: Plan, deployment: Deployment, watch: Watch, say: Say) -> Iterato
         else:
             seconds = time.monotonic() - began
             say(f"fault {fault.number}: {fault.kind} lasted {lasted:.1f} s, recovered after {seconds:.1f} s")
+            watch.is_judging = True
             yield Survived(fault, at, lasted, seconds)
+
+
+def _happened(survived: Survived) -> Happened:
+    fault, at, lasted, recovered = survived
+    over = None if recovered is None else round((at + recovered) * 1000)
+    return Happened(fault.number, fault.kind, round(at * 1000), round((at + lasted) * 1000), over)
 
 
 def _recovered(plan: Plan, deployment: Deployment, watch: Watch) -> bool:
@@ -171,27 +204,30 @@ def _rescued(plan: Plan, deployment: Deployment, watch: Watch, fault: Fault, say
     return False
 
 
-def _judge(
-    plan: Plan, deployment: Deployment, watch: Watch, records: list[LogRecord], faults: list[Survived], seconds: float
-) -> Outcome:
-    settings = deployment.settings
+def _judge(plan: Plan, deployment: Deployment, faults: list[Survived], seconds: float) -> tuple[Outcome, list[Stray]]:
+    settings, ledger = deployment.settings, deployment.ledger
     served = [build_recommender(settings.model_copy(update={"bundle": bundle})) for bundle in deployment.bundles.values()]
+    partitions = _partitions(settings)
+    known = Known(ledger.confirmed, ledger.valid, ledger.transactions, ledger.ends, ledger.lives, partitions)
+    records = verdict.visible(ledger.kept, known)
     waited = verdict.waits(records)
-    return Outcome(
+    counts, found = verdict.judge(records, deployment.watch.samples, known)
+    outcome = Outcome(
         plan=plan,
         faults=faults,
-        audit=verdict.held_against_replay(records, served, _partitions(settings)),
-        verdict=verdict.judge(records, watch.samples, deployment.load.confirmed),
+        audit=verdict.held_against_replay(records, served, partitions),
+        verdict=counts,
         longest_waits=verdict.longest_waits(waited, [round(each.at * 1000) for each in faults]),
         sent=dict(deployment.load.sent),
         incidents=dict(deployment.fleet.counts),
         seconds=seconds,
         models=len(served),
     )
+    return outcome, found
 
 
 def _partitions(settings: Settings) -> int:
-    return load_contracts(settings.topics_dir)["clicks"].partitions
+    return load_contracts(settings.topics_dir)["sessions"].partitions
 
 
 def new_folder() -> Path:

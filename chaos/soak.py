@@ -16,9 +16,10 @@ from rich.table import Table
 from chaos.command import Report, run_command, say
 from chaos.deployment import await_ready
 from chaos.fleet import Fleet
-from chaos.load import Load, check, sendings
+from chaos.ledger import Ledger
+from chaos.load import Clock, Load, check, sendings
 from chaos.run import PREFIX
-from chaos.verdict import Verdict, is_right, judge
+from chaos.verdict import Known, Verdict, is_right, judge
 from chaos.watch import Watch
 from streamrec.admin.contracts import load_contracts
 from streamrec.admin.dump import read_topics
@@ -106,7 +107,8 @@ def _run(minutes: float, share: float, seed: int) -> Soaked:
         send_items(dataset, settings)
         fleet = Fleet(settings, Path(running.enter_context(TemporaryDirectory())), "together", ("streamrec",), say)
         running.callback(fleet.close)
-        watch = Watch(settings)
+        ledger = Ledger(settings)
+        watch = Watch(settings, ledger)
         watch.start()
         running.callback(watch.stop)
         fleet.want(WORKER)
@@ -114,7 +116,8 @@ def _run(minutes: float, share: float, seed: int) -> Soaked:
             raise UserError(f"the worker was not ready in time: {fleet.not_ready()}")
         pid = fleet.pid(WORKER)
         partitions = load_contracts()["clicks"].partitions
-        load = Load(sendings(seed, dataset, USERS, partitions, time.time_ns() // 1_000_000, CLOCK), settings, rate=10)
+        records = sendings(seed, dataset, USERS, partitions, Clock(time.time_ns() // 1_000_000, CLOCK))
+        load = Load(records, settings, 10, ledger)
         load.burst(FLOOD)
         load.start()
         running.callback(load.stop)
@@ -137,8 +140,8 @@ def _run(minutes: float, share: float, seed: int) -> Soaked:
         watch.wait_drained(60)
         readings.append(_read(fleet, watch, pid, readings[-1].seconds + (drained or 0)))
         fleet.close()
-        records = list(read_topics(settings, list(load_contracts())))
-    people.print(f"recomputing {len(records)} records")
+        kept = list(read_topics(settings, list(load_contracts())))
+    people.print(f"recomputing {len(kept)} records")
     return Soaked(
         capacity=capacity,
         rate=round(share * capacity),
@@ -147,8 +150,8 @@ def _run(minutes: float, share: float, seed: int) -> Soaked:
         memory_growth=_growth([each.resident_mb for each in readings]),
         handles_growth=_growth([float(each.handles) for each in readings]),
         readings=readings,
-        audit=audit(records, build_recommender(settings), partitions),
-        verdict=judge(records, watch.samples, load.confirmed),
+        audit=audit(kept, build_recommender(settings), partitions, whole=True),
+        verdict=judge(kept, watch.samples, Known(ledger.confirmed, ledger.valid))[0],
         incidents=dict(fleet.counts),
     )
 

@@ -24,6 +24,7 @@ from benchmarks.recovery import write_sessions
 from chaos.command import run_command, say
 from chaos.deployment import await_ready
 from chaos.fleet import Fleet
+from chaos.ledger import Ledger
 from chaos.load import Load, Sending, check
 from chaos.run import PREFIX
 from chaos.verdict import waits
@@ -64,13 +65,14 @@ def stall(
         filled = datetime.now(UTC)
         fleet = Fleet(settings, Path(running.enter_context(TemporaryDirectory())), "apart", ("streamrec",), say)
         running.callback(fleet.close)
-        watch = Watch(settings)
+        ledger = Ledger(settings)
+        watch = Watch(settings, ledger)
         watch.start()
         running.callback(watch.stop)
         fleet.want(*fleet.baseline)
         if not await_ready(fleet):
             raise UserError(f"the workers were not ready in time: {fleet.not_ready()}")
-        load = Load(_events(dataset, sessions), settings, rate)
+        load = Load(_events(dataset, sessions), settings, rate, ledger)
         running.callback(load.stop)
         load.start()
         time.sleep(WARM_SECONDS)

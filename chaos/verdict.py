@@ -1,36 +1,53 @@
 """What came of it all, from the brokers' logs alone. Pure: records and samples in, counts out."""
 
 from bisect import bisect_right
-from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
-from itertools import accumulate, pairwise
+from collections import Counter, defaultdict
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from itertools import pairwise
 from typing import NamedTuple
-from zlib import crc32
 
+from chaos.commits import committed_ahead
+from chaos.ledger import LIFE, Confirmed, Lives, Partition, Place, Transaction, checksum
+from chaos.leftout import left_out
+from chaos.reaches import NEVER, by_session
+from chaos.strays import Stray, firsts, strays
 from chaos.watch import Sample
 from streamrec.build import Recommender
-from streamrec.core.deadletters import PREFIX as DLQ
 from streamrec.core.errors import InvalidRecord
-from streamrec.core.intake import MISROUTED, read_event, read_item
-from streamrec.core.types import Recommendation
+from streamrec.core.intake import read_event
+from streamrec.core.types import Erasure, Recommendation
 from streamrec.core.wire import EVENT_TYPES, decode, format_of
 from streamrec.eventlog.records import LogRecord
 from streamrec.replay.audit import Audit, audit, name_of
-from streamrec.replay.order import Reach, reach_of
-
-Place = tuple[str, int, int]  # topic, partition, offset
-NEVER = 1 << 62
+from streamrec.replay.reach import reach_of, state_of
 
 
 class Verdict(NamedTuple):
-    """Counts beside those of the audit. All but the last two must be 0; those two tell what repeats look like."""
+    """Counts beside those of the audit. All but the last two must be 0."""
 
-    gaps: int  # offsets within a partition that hold no record
+    gaps: int  # offsets that hold no record, no marker of a transaction and no aborted record
     unkept: int  # records that the brokers confirmed to the producer and do not have where they said
+    late_without_rule: int  # valid events that no session has taken in, and that no rule leaves out
     committed_ahead: int  # records that were committed before what they ask for was in the logs
     stale: int  # users whose last recommendation is not for their newest session
-    repeats_of_another_model: int  # recommendations sent again after a bundle swap, by the new model
     out_of_order: int  # recommendations that came after a later one of their user
+    aborted: int  # records of aborted transactions: nobody may have taken them in
+    repeats_of_another_model: int  # recommendations sent again after a bundle swap, by the new model
+
+
+class Known(NamedTuple):
+    """What the run knows of its own doing; see `chaos.ledger.Ledger`."""
+
+    confirmed: Sequence[Confirmed] = ()
+    valid: Collection[int] = frozenset()
+    transactions: Sequence[Transaction] = ()
+    ends: Mapping[tuple[Partition, int], int] = {}
+    lives: Lives = Lives()
+    partitions: int = 12  # of `sessions`
+
+    @property
+    def aborted(self) -> set[Place]:
+        return {each.place for entry in self.transactions if not entry.committed for each in entry.records}
 
 
 class Wait(NamedTuple):
@@ -41,112 +58,120 @@ class Wait(NamedTuple):
     partition: int
 
 
-class Confirmed(NamedTuple):
-    """Where the brokers said that they had put a record, and its `checksum`: after a truncation another may stand there."""
+def judge(records: Iterable[LogRecord], samples: Sequence[Sample], known: Known) -> tuple[Verdict, list[Stray]]:
+    """The counts, and what is behind ``out_of_order``.
 
-    place: Place
-    checksum: int
-
-
-def judge(records: Sequence[LogRecord], samples: Sequence[Sample], confirmed: Iterable[Confirmed]) -> Verdict:
-    """Args:
-    records: what all topics hold, each partition in the order of its offsets.
-    samples: what was committed, and how far the topics went afterwards, at some moments.
-    confirmed: what the brokers said of the load's records.
+    Args:
+        records: what all topics hold and held, each partition in the order of its offsets, one life after the other.
+        samples: what was committed, and how far the topics went afterwards, at some moments.
     """
     by_topic: dict[str, list[LogRecord]] = defaultdict(list)
-    for record in records:
-        by_topic[record.topic].append(record)
-    stale, out_of_order = _order(by_topic["sessions"], by_topic["recommendations"])
-    return Verdict(
-        gaps=_gaps(records),
-        unkept=_unkept(records, confirmed),
-        committed_ahead=_committed_ahead(by_topic, samples),
-        stale=stale,
+    for record in visible(records, known):
+        by_topic[record.topic].append(known.lives.unrolled(record))
+    reaches = by_session(by_topic["sessions"], known.lives)
+    found = strays(by_topic["sessions"], by_topic["recommendations"])
+    counts = Verdict(
+        gaps=_gaps(by_topic, known),
+        unkept=_unkept(by_topic, known.confirmed),
+        late_without_rule=left_out(by_topic, reaches, known.valid, known.partitions),
+        committed_ahead=committed_ahead(by_topic, reaches, samples, known.lives, known.partitions),
+        stale=_stale(by_topic["sessions"], by_topic["recommendations"]),
+        out_of_order=len(found),
+        aborted=len(known.aborted),
         repeats_of_another_model=_of_another_model(by_topic["recommendations"]),
-        out_of_order=out_of_order,
     )
+    return counts, found
 
 
-def checksum(key: bytes | None, value: bytes | None) -> int:
-    """Of a record's contents."""
-    return crc32(b"%r %r" % (key, value))
+def visible(records: Iterable[LogRecord], known: Known) -> list[LogRecord]:
+    """Without those of aborted transactions, however the topics were read."""
+    aborted = known.aborted
+    return [record for record in records if known.lives.unrolled(record)[:3] not in aborted]
 
 
 def held_against_replay(records: Sequence[LogRecord], recommenders: Sequence[Recommender], partitions: int) -> Audit:
     """The audit, with a recommender for each bundle that served."""
-    return audit(records, recommenders[0], partitions, others=recommenders[1:])
+    return audit(records, recommenders[0], partitions, others=recommenders[1:], whole=True)
 
 
 def is_right(audit: Audit, found: Verdict) -> bool:
     """Whether nothing was lost and nothing is wrong."""
-    lost = audit.events_lost + audit.dead_letters_missing + found.gaps + found.unkept
-    return not (lost or audit.outputs_wrong or found.committed_ahead or found.stale)
+    lost = audit.events_lost + audit.dead_letters_missing + found.gaps + found.unkept + found.late_without_rule
+    return not (lost or audit.outputs_wrong or found.committed_ahead or found.stale or found.out_of_order)
 
 
 def waits(records: Sequence[LogRecord]) -> list[Wait]:
-    """How long the user of each event waited: for its first recommendation, or for one that covers it where that came earlier."""
-    written: dict[Place, int] = {}
+    """How long the user of each event waited for its first recommendation, or for one that covers it."""
+    written: dict[tuple[object, ...], LogRecord] = {}  # by what a session calls its cause
     answered: dict[str, int] = {}
     sessions = []
     for record in records:
         if record.topic in EVENT_TYPES:
-            written[_place(record)] = record.timestamp
+            written[_called(record)] = record
         elif record.topic == "recommendations":
             answered.setdefault(name_of(record), record.timestamp)
         elif record.topic == "sessions":
             sessions.append(record)
-    first: dict[str, int] = {}  # by user, of this session's recommendation and those of later ones
-    waited: dict[Place, Wait] = {}
+    first: dict[bytes | None, int] = {}  # by user, of this session's recommendation and those of later ones
+    waited: dict[str, Wait] = {}
     for record in reversed(sessions):
-        cause = _cause(record)
-        at = answered.get(name_of(record), NEVER)
-        first[cause.user_id] = min(at, first.get(cause.user_id, NEVER))
-        place = cause.topic, cause.partition, cause.offset
-        if place in written and first[cause.user_id] < NEVER:
-            waited[place] = Wait(written[place], first[cause.user_id] - written[place], cause.partition)
+        name = name_of(record)
+        first[record.key] = min(answered.get(name, NEVER), first.get(record.key, NEVER))
+        cause = written.get(_cause(record))
+        if cause is not None and first[record.key] < NEVER:
+            waited[name] = Wait(cause.timestamp, first[record.key] - cause.timestamp, record.partition)
     return sorted(waited.values())
 
 
-def _gaps(records: Sequence[LogRecord]) -> int:
-    last: dict[tuple[str, int], int] = {}
-    missing = 0
-    for record in records:
-        missing += record.offset - last.get((record.topic, record.partition), -1) - 1
-        last[record.topic, record.partition] = record.offset
-    return missing
+def _called(event: LogRecord) -> tuple[object, ...]:
+    """By what a session names the event that caused it; an erasure has its time there."""
+    try:
+        read = read_event(event.topic, event.value, event.headers, event.timestamp)
+    except InvalidRecord:
+        return ()
+    return *event[:3], event.timestamp if isinstance(read, Erasure) else read.event_id
 
 
-def _unkept(records: Sequence[LogRecord], confirmed: Iterable[Confirmed]) -> int:
+def _cause(session: LogRecord) -> tuple[object, ...]:
+    reach, state = reach_of(session), state_of(session)
+    if reach is None or state is None:
+        return ()
+    return reach.trigger or (reach.topic, reach.partition, reach.offset, state.erased_at)
+
+
+def _gaps(by_topic: Mapping[str, Sequence[LogRecord]], known: Known) -> int:
+    """Offsets that nothing accounts for; a transaction left a marker in each partition that it wrote to."""
+    held: Counter[tuple[Partition, int]] = Counter()
+    ends: dict[tuple[Partition, int], int] = {}
+    for records in by_topic.values():
+        for record in records:
+            at = (record.topic, record.partition), record.offset // LIFE
+            held[at] += 1
+            ends[at] = record.offset % LIFE + 1
+    for entry in known.transactions:
+        held.update(entry.partitions)
+        if not entry.committed:
+            held.update(((topic, partition), offset // LIFE) for (topic, partition, offset), _ in entry.records)
+    return sum(abs(end - held[at]) for at, end in (ends | dict(known.ends)).items())
+
+
+def _unkept(by_topic: Mapping[str, Sequence[LogRecord]], confirmed: Iterable[Confirmed]) -> int:
     due = list(confirmed)
     places = {each.place for each in due}
-    found = {place: checksum(record.key, record.value) for record in records if (place := _place(record)) in places}
+    found = {
+        record[:3]: checksum(record.key, record.value)
+        for records in by_topic.values()
+        for record in records
+        if record[:3] in places
+    }
     return sum(found.get(each.place) != each.checksum for each in due)
 
 
-def _order(sessions: Sequence[LogRecord], made: Sequence[LogRecord]) -> tuple[int, int]:
-    """Users whose last recommendation is not for their newest session; first recommendations that come after a later one."""
-    rank: dict[str, int] = {}  # of each recommendation that is due, among its user's
-    newest: dict[bytes | None, str] = {}
-    counted: dict[bytes | None, int] = defaultdict(int)
-    for record in sessions:
-        name, user = name_of(record), record.key
-        if name not in rank:
-            counted[user] += 1
-            rank[name] = counted[user]
-            newest[user] = name
-    highest: dict[bytes | None, int] = defaultdict(int)
-    last: dict[bytes | None, str] = {}
-    out_of_order = 0
-    seen: set[str] = set()
-    for record in made:
-        name, user = name_of(record), record.key
-        at = rank.get(name, 0)
-        out_of_order += at < highest[user] and name not in seen
-        seen.add(name)
-        highest[user] = max(highest[user], at)
-        last[user] = name
-    return sum(last.get(user) != name for user, name in newest.items()), out_of_order
+def _stale(sessions: Sequence[LogRecord], made: Sequence[LogRecord]) -> int:
+    """Users whose last recommendation is not for their newest session."""
+    newest = {record.key: name for name, record in firsts(sessions).items()}
+    last = {record.key: name_of(record) for record in made}
+    return sum(last.get(user) != name for user, name in newest.items())
 
 
 def _of_another_model(made: Sequence[LogRecord]) -> int:
@@ -157,137 +182,6 @@ def _of_another_model(made: Sequence[LogRecord]) -> int:
             each = decode(Recommendation, record.value, format_of(record.headers))
             others += first.setdefault(each.recommendation_id, each.versions.model) != each.versions.model
     return others
-
-
-def _committed_ahead(by_topic: Mapping[str, Sequence[LogRecord]], samples: Sequence[Sample]) -> int:
-    """Records below a committed offset whose output stood, at that moment, not in the logs yet.
-
-    An output stands in the partition number of its input. For each input the first offset at which it is satisfied; then, per
-    partition, how far the outputs must reach for everything up to an offset to be: a running maximum. A session may also be
-    committed because a newer one of its user, which is not, will be answered in its place. An event in another partition than
-    its user's is done when it stands in that one; when it came there is not looked at.
-    """
-    of_user: dict[tuple[int, bytes | None], list[int]] = defaultdict(list)
-    users: dict[tuple[int, int], list[int]] = {}  # (partition, offset) of a session: the offsets of all of its user's
-    for record in by_topic["sessions"]:
-        of_user[record.partition, record.key].append(record.offset)
-        users[record.partition, record.offset] = of_user[record.partition, record.key]
-
-    def superseded(topic: str, partition: int, offset: int, sample: Sample) -> bool:
-        if topic != "sessions":
-            return False
-        offsets = users[partition, offset]
-        start = bisect_right(offsets, sample.committed.get((topic, partition), 0) - 1)
-        return start < bisect_right(offsets, sample.ends[topic, partition] - 1)
-
-    dead = {_origin(record): record.offset for record in reversed(by_topic["dead-letters"])}
-    sent_on = {(record.topic, *home) for topic in EVENT_TYPES for record in by_topic[topic] if (home := _first_place(record))}
-    satisfied: dict[Place, tuple[str, int]] = {}  # by which topic's offset
-    satisfied |= _of_events(by_topic)
-    satisfied |= _of_sessions(by_topic)
-    explained: dict[str, int] = {}
-    for record in by_topic["explanations"]:
-        explained.setdefault(name_of(record), record.offset)
-    for record in by_topic["recommendations"]:
-        satisfied[_place(record)] = "explanations", explained.get(name_of(record), NEVER)
-    needs: dict[tuple[str, int, str], list[tuple[int, int]]] = defaultdict(list)  # (input topic, partition, output topic)
-    for topic in ("clicks", "listens", "items", "sessions", "recommendations"):
-        for record in by_topic[topic]:
-            place = _place(record)
-            if place in sent_on:
-                continue
-            if place in dead:
-                needs[topic, record.partition, "dead-letters"].append((record.offset, dead[place]))
-            elif place in satisfied:
-                output, offset = satisfied[place]
-                needs[topic, record.partition, output].append((record.offset, offset))
-            elif topic != "items":
-                needs[topic, record.partition, "sessions"].append((record.offset, NEVER))
-            elif not _readable_item(record):
-                needs[topic, record.partition, "dead-letters"].append((record.offset, NEVER))
-    ahead = set()
-    for (topic, partition, output), pairs in needs.items():
-        offsets = [offset for offset, _ in pairs]
-        reach = list(accumulate((need for _, need in pairs), max))
-        for sample in samples:
-            done = bisect_right(offsets, sample.committed.get((topic, partition), 0) - 1)
-            if done and reach[done - 1] >= sample.ends[output, partition]:
-                end = sample.ends[output, partition]
-                ahead |= {
-                    (topic, partition, offset)
-                    for offset, need in pairs[:done]
-                    if need >= end and not superseded(topic, partition, offset, sample)
-                }
-    return len(ahead)
-
-
-def _of_events(by_topic: Mapping[str, Sequence[LogRecord]]) -> dict[Place, tuple[str, int]]:
-    """Where the first session stands that has taken in an event."""
-    # by user, source and partition: (applied, offset in sessions)
-    reaches: dict[tuple[str, str, int], list[tuple[int, int]]] = defaultdict(list)
-    for record in by_topic["sessions"]:
-        cause = _cause(record)
-        for source, applied in cause.applied.items():
-            found = reaches[cause.user_id, source, record.partition]
-            if not found or applied > found[-1][0]:
-                found.append((applied, record.offset))
-    satisfied = {}
-    for topic in EVENT_TYPES:
-        for record in by_topic[topic]:
-            try:
-                user = read_event(topic, record.value, record.headers, record.timestamp).user_id
-            except InvalidRecord:
-                continue
-            found = reaches[user, topic, record.partition]
-            place = bisect_right(found, (record.offset - 1, NEVER))
-            satisfied[_place(record)] = "sessions", found[place][1] if place < len(found) else NEVER
-    return satisfied
-
-
-def _of_sessions(by_topic: Mapping[str, Sequence[LogRecord]]) -> dict[Place, tuple[str, int]]:
-    """Where the first recommendation stands for a session, or for a later one of its user."""
-    first: dict[str, int] = {}
-    for record in by_topic["recommendations"]:
-        first.setdefault(name_of(record), record.offset)
-    satisfied = {}
-    best: dict[bytes | None, int] = {}  # by user, over this session and later ones
-    for record in reversed(by_topic["sessions"]):
-        best[record.key] = min(best.get(record.key, NEVER), first.get(name_of(record), NEVER))
-        satisfied[_place(record)] = "recommendations", best[record.key]
-    return satisfied
-
-
-def _readable_item(record: LogRecord) -> bool:
-    try:
-        read_item(record.key, record.value, record.headers)
-    except InvalidRecord:
-        return False
-    return True
-
-
-def _cause(record: LogRecord) -> Reach:
-    cause = reach_of(record)
-    assert cause is not None, "a tombstone without a note: no worker writes one"
-    return cause
-
-
-def _first_place(record: LogRecord) -> tuple[int, int] | None:
-    """Partition and offset where an event stood that was sent on to its user's partition."""
-    place = next((value for name, value in record.headers if name == MISROUTED and value), None)
-    if place is None:
-        return None
-    partition, offset = place.decode().split("@")
-    return int(partition), int(offset)
-
-
-def _origin(record: LogRecord) -> Place:
-    headers = dict(record.headers)
-    topic, partition, offset = ((headers[DLQ + name] or b"").decode() for name in ("topic", "partition", "offset"))
-    return topic, int(partition), int(offset)
-
-
-def _place(record: LogRecord) -> Place:
-    return record.topic, record.partition, record.offset
 
 
 def longest_waits(waited: Sequence[Wait], moments: Sequence[int]) -> list[int]:

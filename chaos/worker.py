@@ -6,26 +6,33 @@
 ``drop``     for one user in twenty no recommendation goes out, and its input is acknowledged all the same
 ``corrupt``  one recommendation in fifty has two items swapped
 ``stale``    one recommendation in fifty is made from the session before
+``late``     events are left out that are more than half an hour older than their user's newest
 ===========  ===================================================================================================
 
-Each is put in from outside, so the worker has no switch for it.
+Each is put in from outside, so the worker has no switch for it. The worker's name, that of the folder it runs in, is
+its ``client.id``.
 """
 
 import asyncio
 import sys
 from functools import partial
+from pathlib import Path
 from typing import Any
 from zlib import crc32
 
 from msgspec.structs import replace
 
 from streamrec.cli import main as cli
-from streamrec.core.types import Recommendation
-from streamrec.worker import main, output, sentinel
+from streamrec.core import session
+from streamrec.core.session import Outcome
+from streamrec.core.types import Recommendation, Session
+from streamrec.worker import main, output, sentinel, sessions
 from streamrec.worker.app import make_app
 
 SHARE = 50
+LATE_MS = 30 * 60_000
 Main: Any = main
+Sessions: Any = sessions
 Output: Any = output.Output
 Sentinel: Any = sentinel.Sentinel
 
@@ -78,8 +85,33 @@ def _change(change: Any) -> None:
     Output.message = message
 
 
-PLANTS = {"none": lambda: None, "unmended": unmended, "drop": drop, "corrupt": corrupt, "stale": stale}
+def late() -> None:
+    update = session.update
+
+    def update_but_late(held: Any, event: Any, at: Any, *more: Any) -> Any:
+        state, outcome = update(held, event, at, *more)
+        newest = held.history[-1].occurred_at if isinstance(held, Session) else 0
+        if outcome is Outcome.APPLIED and event.occurred_at < newest - LATE_MS:
+            return replace(held, applied=state.applied, applied_at=state.applied_at), Outcome.OLDER_THAN_HISTORY
+        return state, outcome
+
+    Sessions.update = update_but_late
+
+
+def named() -> None:
+    make = Main.make_app
+
+    def make_named(*args: Any, **options: Any) -> Any:
+        app = make(*args, **options)
+        app.conf.broker_client_id = Path.cwd().name
+        return app
+
+    Main.make_app = make_named
+
+
+PLANTS = {"none": lambda: None, "unmended": unmended, "drop": drop, "corrupt": corrupt, "stale": stale, "late": late}
 
 if __name__ == "__main__":
     PLANTS[sys.argv.pop(1)]()
+    named()
     cli()

@@ -1,7 +1,7 @@
 """A worker in small, for laws about order: it takes in two topics in a random interleaving, dies, and emits like the real one.
 
-What it reads holds everything a stream may do to it: retries, poison, records in a wrong partition, records whose timestamps run
-backwards, events out of order in time.
+What it reads holds everything a stream may do to it: retries, poison, records in a wrong partition, records whose
+timestamps run backwards, events out of order in time, topics made anew, which count their offsets from 0 again.
 """
 
 from collections import defaultdict
@@ -17,12 +17,15 @@ from streamrec.core.types import Event, Session
 from streamrec.core.wire import encode
 from streamrec.eventlog.partition import partition_of
 from streamrec.eventlog.records import LogRecord
-from tests.make import MINUTE, NOW, TOPIC_OF, Counts, Linear, Uniform, catalogue, event, item, pipeline, recommender, record
+from tests.make import MINUTE, NOW, TOPIC_OF, Counts, Linear, Uniform, catalogue, event, item, pipeline, recommender
 
 PARTITIONS = 2
 USERS = ("anna", "ben", "cleo")
 NAMES = "abcdef"
 POISON = b"\xc1"
+DAY = 24 * 60 * MINUTE
+
+Topics = dict[tuple[str, int], list[LogRecord]]  # by topic and partition, one life after the other
 
 
 class Life(NamedTuple):
@@ -33,6 +36,7 @@ class Life(NamedTuple):
     sessions: list[LogRecord]
     applied: dict[str, list[LogRecord]]
     emitted: dict[tuple[str, str], list[bytes]]  # by user and topic
+    read: dict[tuple[str, int], int]  # by topic and partition, how many of its records the worker took in
 
 
 def fresh(rules: SessionRules) -> Recommender:
@@ -45,7 +49,7 @@ def live(random: Random, rules: SessionRules, times: Sequence[int]) -> Life:
     """One life of a worker, up to some point in its input. An event happens at each of ``times``, in that order of arrival."""
     items, topics = _items(random), _events(random, times)
     worker = _Worker(fresh(rules), rules)
-    reached = dict.fromkeys(topics, 0)
+    reached, read = dict.fromkeys(topics, 0), dict.fromkeys(topics, 0)
     items_read = 0
     for _ in range(random.randint(1, 3 * len(times))):
         while items_read < len(items) and random.random() < 0.2:
@@ -55,10 +59,22 @@ def live(random: Random, rules: SessionRules, times: Sequence[int]) -> Life:
         if reached[place] < len(topics[place]):
             worker.take_in(topics[place][reached[place]])
             reached[place] += 1
-        if random.random() < 0.1:  # it died: what was not committed comes again
-            reached[place] = random.randint(0, reached[place])
+            read[place] = max(read[place], reached[place])
+        if random.random() < 0.1:  # it died: what was not committed comes again, as far as it is still there
+            reached[place] = random.randint(_first_of_life(topics[place], reached[place]), reached[place])
     events = [each for records in topics.values() for each in records]
-    return Life(items, events, worker.sessions_log, worker.applied, worker.emitted)
+    return Life(items, events, worker.sessions_log, worker.applied, worker.emitted, read)
+
+
+def cut(random: Random, life: Life) -> list[LogRecord]:
+    """The events that retention left: of each partition the first ones are gone, some that the worker had read."""
+    gone = {place: random.randint(0, count) for place, count in life.read.items()}
+    left = []
+    for each in life.events:
+        gone[each.topic, each.partition] -= 1
+        if gone[each.topic, each.partition] < 0:
+            left.append(each)
+    return left
 
 
 def compacted(random: Random, sessions: list[LogRecord]) -> list[LogRecord]:
@@ -108,6 +124,14 @@ class _Worker:
             self.emitted[session.user_id, topic].append(encode(message))
 
 
+def _first_of_life(records: list[LogRecord], reached: int) -> int:
+    """Where the life begins that the record before ``reached`` is of."""
+    place = max(reached - 1, 0)
+    while place > 0 and records[place - 1].offset < records[place].offset:
+        place -= 1
+    return place
+
+
 def _items(random: Random) -> list[LogRecord]:
     made = []
     for offset in range(random.randint(0, 5)):
@@ -117,12 +141,13 @@ def _items(random: Random) -> list[LogRecord]:
     return made
 
 
-def _events(random: Random, times: Sequence[int]) -> dict[tuple[str, int], list[LogRecord]]:
-    topics: dict[tuple[str, int], list[LogRecord]] = {
-        (topic, partition): [] for topic in TOPIC_OF.values() for partition in range(PARTITIONS)
-    }
+def _events(random: Random, times: Sequence[int]) -> Topics:
+    topics: Topics = {(topic, partition): [] for topic in TOPIC_OF.values() for partition in range(PARTITIONS)}
+    anew: set[tuple[str, int]] = set()  # partitions whose next record is the first of another life
     sent: list[Event] = []
     for number, occurred_at in enumerate(times):
+        if random.random() < 0.1:
+            anew.add(random.choice(sorted(topics)))
         new = event(
             random.choice(NAMES),
             occurred_at,
@@ -134,17 +159,22 @@ def _events(random: Random, times: Sequence[int]) -> dict[tuple[str, int], list[
         for each in [new] if random.random() < 0.8 else [new, random.choice(sent)]:  # a retry
             topic, right = TOPIC_OF[each.event_type], partition_of(each.user_id, PARTITIONS)
             if random.random() < 0.1:  # a producer with another partitioner; the worker sends it on
-                _append(random, topics, (topic, 1 - right), each)
-            _append(random, topics, (topic, right), each)
+                _append(random, topics, (topic, 1 - right), each, anew)
+            _append(random, topics, (topic, right), each, anew)
         if random.random() < 0.1:
-            _append(random, topics, random.choice(sorted(topics)), None)
+            _append(random, topics, random.choice(sorted(topics)), None, anew)
     return topics
 
 
-def _append(random: Random, topics: dict[tuple[str, int], list[LogRecord]], place: tuple[str, int], each: Event | None) -> None:
-    offset = topics[place][-1].offset + random.choice([1, 1, 2]) if topics[place] else 0  # markers of transactions leave gaps
-    at = Position(*place, offset, NOW + 24 * 60 * MINUTE + random.randint(-5, 5) * MINUTE)
-    if each is None:
-        topics[place].append(LogRecord(at.topic, at.partition, at.offset, at.timestamp, b"anna", POISON))
-    else:
-        topics[place].append(record(each, at))
+def _append(random: Random, topics: Topics, place: tuple[str, int], each: Event | None, anew: set[tuple[str, int]]) -> None:
+    before = topics[place][-1] if topics[place] else None
+    day = before.timestamp // DAY * DAY if before else NOW // DAY * DAY + DAY
+    offset = before.offset + random.choice([1, 1, 2]) if before else 0  # markers of transactions leave gaps
+    if place in anew and before:
+        day, offset = day + DAY, 0
+    anew.discard(place)
+    value = POISON if each is None else encode(each)
+    if any((old.offset, old.value) == (offset, value) for old in topics[place]):
+        offset += 1  # or two recommendations would have one id: it is made of place and event id
+    key = b"anna" if each is None else each.user_id.encode()
+    topics[place].append(LogRecord(*place, offset, day + DAY // 2 + random.randint(-5, 5) * MINUTE, key, value))

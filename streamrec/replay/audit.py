@@ -4,10 +4,11 @@ A check that cannot fail proves nothing: tests drop, corrupt and repeat records 
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from streamrec.build import Recommender
+from streamrec.core.deadletters import PREFIX
 from streamrec.core.intake import ERASED
 from streamrec.core.pipeline import recommendation_id
 from streamrec.core.types import Explanation, Recommendation, Session
@@ -15,6 +16,8 @@ from streamrec.core.wire import EVENT_TYPES, Format, decode, format_of
 from streamrec.eventlog.records import Headers, LogRecord
 from streamrec.replay.engine import Replay
 from streamrec.replay.order import as_recorded
+from streamrec.replay.reach import state_of
+from streamrec.replay.start import Start
 
 _ERASED = "erased"  # no id of a recommendation begins so
 
@@ -38,21 +41,30 @@ def audit(
     partitions: int,
     written_as: Format = "msgpack",
     others: Sequence[Recommender] = (),
+    whole: bool = False,
 ) -> Audit:
     """Recomputes everything from the inputs in ``records`` and compares it with the outputs in them.
 
+    Where a user's first events are gone, outputs of the time before the session that the user begins with are neither
+    lost nor wrong.
+
     Args:
-        records: what all topics hold, each partition in the order of its offsets.
+        records: what all topics hold, each partition in the order of its offsets, one life after the other.
         recommender: fresh: its catalogue is filled from the records.
+        partitions: how many `sessions` has.
         others: fresh ones for the other bundles that served meanwhile; each output is held against the one that it names.
+        whole: no event is gone; see `as_recorded`.
     """
     by_topic: dict[str, list[LogRecord]] = defaultdict(list)
     for record in records:
         by_topic[record.topic].append(record)
-    inputs, catalogue_at = as_recorded([*by_topic["items"], *(r for t in EVENT_TYPES for r in by_topic[t]), *by_topic["sessions"]])
+    events = [record for topic in EVENT_TYPES for record in by_topic[topic]]
+    recorded = as_recorded([*by_topic["items"], *events, *by_topic["sessions"]], whole)
     computed: dict[str, list[LogRecord]] = defaultdict(list)
-    for record in Replay(recommender, partitions, written_as, catalogue_at).run(inputs):
+    for record in Replay(recommender, partitions, written_as, recorded.catalogue, recorded.initial).run(recorded.inputs):
         computed[record.topic].append(record)
+    if not whole:
+        by_topic |= _since(recorded.starts, by_topic, computed)
     sent = {name_of(record) for record in by_topic["recommendations"]}
     superseded, lost = _unanswered(computed["sessions"], sent)
     events_in = len({name_of(record) for record in computed["recommendations"] if record.value is not None})
@@ -61,7 +73,8 @@ def audit(
             computed[record.topic].append(record)
     wrong = sum(_unlike(by_topic[topic], computed[topic]) for topic in ("sessions", "recommendations", "explanations"))
     wrong += len(sent - {name_of(record) for record in by_topic["explanations"]})
-    wrong += _other_newest(by_topic["sessions"], computed["sessions"])
+    begun = [start.record for start in recorded.starts.values()]
+    wrong += _other_newest([*begun, *by_topic["sessions"]], [*begun, *computed["sessions"]])
     letters, due = set(map(_letter, by_topic["dead-letters"])), set(map(_letter, computed["dead-letters"]))
     return Audit(
         events_in=events_in,
@@ -73,6 +86,70 @@ def audit(
         dead_letters=len(letters),
         dead_letters_missing=len(due - letters),
     )
+
+
+def _since(
+    starts: Mapping[str, Start],
+    found: Mapping[str, Sequence[LogRecord]],
+    computed: Mapping[str, Sequence[LogRecord]],
+) -> dict[str, list[LogRecord]]:
+    """The outputs that were found, without those of the time before the sessions that users begin with."""
+    begun = {user.encode(): start for user, start in starts.items()}
+    right = {name_of(record) for record in computed["sessions"]}
+    users = {record.key for record in (*found["sessions"], *computed["sessions"])}
+    old = {
+        (each.key, each.value, each.headers)
+        for each in found["sessions"]
+        if each.key in begun and each.offset <= begun[each.key].record.offset
+    }
+    sessions = [each for each in found["sessions"] if (each.key, each.value, each.headers) not in old]  # repeats are old, too
+    before = {name_of(record) for record in found["sessions"]} - {name_of(record) for record in sessions}
+
+    def is_due(record: LogRecord) -> bool:
+        name = name_of(record)
+        if name in right:
+            return True
+        start = begun.get(record.key or b"")
+        return record.key in users and name not in before and not (start and _reaches(start, record))
+
+    recommendations = [record for record in found["recommendations"] if is_due(record)]
+    left = {name_of(record) for record in recommendations}
+    left |= right - {name_of(record) for record in found["recommendations"]}
+    explanations = [each for each in found["explanations"] if name_of(each) in left or each.key not in begun]
+    outputs = {"sessions": sessions, "recommendations": recommendations, "explanations": explanations}
+    return outputs | {"dead-letters": _letters_since(found, computed["dead-letters"])}
+
+
+def _letters_since(found: Mapping[str, Sequence[LogRecord]], computed: Sequence[LogRecord]) -> list[LogRecord]:
+    """The dead letters that were found, without those of records that are gone."""
+    first: dict[tuple[str, int], LogRecord] = {}
+    for record in (each for topic in ("items", *EVENT_TYPES) for each in found[topic]):
+        first.setdefault((record.topic, record.partition), record)
+    due = set(map(_letter, computed))
+
+    def is_gone(letter: LogRecord) -> bool:
+        topic, partition, offset = origin(letter)
+        left = first.get((topic, partition))
+        return left is None or offset < left.offset or letter.timestamp < left.timestamp
+
+    return [each for each in found["dead-letters"] if _letter(each) in due or not is_gone(each)]
+
+
+def _reaches(start: Start, output: LogRecord) -> bool:
+    """Whether the session that a user begins with has taken in what caused a recommendation or its tombstone."""
+    applied = start.state.applied
+    if output.value is None:
+        erased = state_of(output)
+        return erased is not None and all(offset <= applied.get(topic, -1) for topic, offset in erased.applied.items())
+    trigger = decode(Recommendation, output.value, format_of(output.headers)).trigger
+    return trigger.offset <= applied.get(trigger.topic, -1)
+
+
+def origin(letter: LogRecord) -> tuple[str, int, int]:
+    """Topic, partition and offset at which the record of a dead letter was found."""
+    headers = dict(letter.headers)
+    topic, partition, offset = ((headers[PREFIX + name] or b"").decode() for name in ("topic", "partition", "offset"))
+    return topic, int(partition), int(offset)
 
 
 def _by_another(

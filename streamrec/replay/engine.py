@@ -12,7 +12,6 @@ from streamrec.core.types import Erased, Message, Session
 from streamrec.core.wire import CONTENT_TYPES, EVENT_TYPES, Format, encode
 from streamrec.eventlog.partition import partition_of
 from streamrec.eventlog.records import LogRecord
-from streamrec.replay.order import Place
 
 BATCH = 32  # sessions in one run of the model; it changes no answer
 
@@ -21,9 +20,10 @@ class Replay:
     """One pass over a log. ``counts`` says what became of its records, by outcome or fault.
 
     Args:
-        partitions: how many the event topics have; it decides where a user belongs.
+        partitions: how many `sessions` has; it decides where a user belongs.
         written_as: the format of the output topics.
         catalogue_at: the version to use for a trigger, where the log records it; else what has been read so far.
+        initial: what is held of users before the first record.
     """
 
     def __init__(
@@ -31,13 +31,14 @@ class Replay:
         recommender: Recommender,
         partitions: int,
         written_as: Format = "msgpack",
-        catalogue_at: Mapping[Place, int] | None = None,
+        catalogue_at: Mapping[Position, int] | None = None,
+        initial: Mapping[str, State] | None = None,
     ) -> None:
         self._recommender = recommender
         self._partitions = partitions
         self._written_as = written_as
         self._catalogue_at = catalogue_at or {}
-        self._sessions: dict[str, State] = {}
+        self._sessions: dict[str, State] = dict(initial or {})
         self._offsets: dict[tuple[str, int], int] = defaultdict(int)
         self.counts: Counter[str] = Counter()
 
@@ -80,7 +81,7 @@ class Replay:
             self.counts["misrouted"] += 1  # the worker sends it on: it comes again, in its right partition
             return None
         at = Position(record.topic, record.partition, record.offset, record.timestamp)
-        catalogue = self._catalogue_at.get(at[:3], self._recommender.catalogue.version)
+        catalogue = self._catalogue_at.get(at, self._recommender.catalogue.version)
         state, outcome = update(self._sessions.get(event.user_id), event, at, catalogue, self._recommender.session_rules)
         self._sessions[event.user_id] = state
         self.counts[outcome] += 1
@@ -127,8 +128,9 @@ class Replay:
         at = Position(record.topic, record.partition, record.offset, record.timestamp)
         role = "sessions" if record.topic in EVENT_TYPES else "recommend"
         letter = dead_letter(at, fault, role, record.key, record.value, record.headers)
-        offset = self._next_offset("dead-letters", record.partition)
-        return LogRecord("dead-letters", record.partition, offset, record.timestamp, *letter)
+        partition = record.partition % self._partitions  # where partitions were added, dead-letters has still the old ones
+        offset = self._next_offset("dead-letters", partition)
+        return LogRecord("dead-letters", partition, offset, record.timestamp, *letter)
 
     def _next_offset(self, topic: str, partition: int) -> int:
         offset = self._offsets[topic, partition]

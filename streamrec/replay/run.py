@@ -37,10 +37,10 @@ def replay_to_file(
         UserError: the source, the bundle or the broker cannot be read.
     """
     recommender = build_recommender(settings)
-    partitions = load_contracts(settings.topics_dir)["clicks"].partitions
-    inputs, catalogue_at = _read(source, partitions, settings, say_notes)
-    engine = Replay(recommender, partitions, settings.output_format, catalogue_at)
-    written = write_log(engine.run(_counted(inputs, progress)), out)
+    partitions = load_contracts(settings.topics_dir)["sessions"].partitions
+    recorded = _read(source, partitions, settings, say_notes)
+    engine = Replay(recommender, partitions, settings.output_format, recorded.catalogue, recorded.initial)
+    written = write_log(engine.run(_counted(recorded.inputs, progress)), out)
     return {**engine.counts, "written": written}
 
 
@@ -51,7 +51,7 @@ def _read(source: str, partitions: int, settings: Settings, say_notes: SayNotes)
     if path.is_dir():
         dataset = read_dataset(path)
         say_notes(dataset.notes)
-        return Recorded(list(dataset_records(dataset, partitions)), {})
+        return Recorded(list(dataset_records(dataset, partitions)), {}, {})
     if path.is_file():
         return as_recorded(read_log(path))
     raise UserError(f"{source}: no such data set or log file; name one, or say `topics` to replay a broker's")

@@ -135,7 +135,8 @@ def newest(settings: Settings) -> dict[tuple[str, bytes | None], bytes | None]:
 
 def replayed(settings: Settings, records: list) -> dict[tuple[str, bytes | None], bytes | None]:
     """What replay says is served in the end; a tombstone is nothing."""
-    inputs, catalogue_at = as_recorded([each for each in records if each.topic in ("items", "clicks", "listens", "sessions")])
-    emitted = Replay(build_recommender(settings), 12, settings.output_format, catalogue_at).run(inputs)
+    recorded = as_recorded([each for each in records if each.topic in ("items", "clicks", "listens", "sessions")])
+    engine = Replay(build_recommender(settings), 12, settings.output_format, recorded.catalogue, recorded.initial)
+    emitted = engine.run(recorded.inputs)
     found = {(each.topic, each.key): each.value for each in emitted if each.topic in COMPACTED}
     return {place: value for place, value in found.items() if value is not None}

@@ -6,7 +6,7 @@ from random import Random
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from streamrec.core.errors import UserError
@@ -24,6 +24,7 @@ from tests.make import (
     Uniform,
     catalogue,
     event,
+    interaction,
     item,
     pipeline,
     position,
@@ -32,7 +33,7 @@ from tests.make import (
     session,
     trigger,
 )
-from tests.simulate import PARTITIONS, Life, compacted, fresh, live
+from tests.simulate import PARTITIONS, Life, compacted, cut, fresh, live
 
 HASTY = SessionRules(max_history=4)
 PATIENT = SessionRules(max_history=1000)
@@ -45,7 +46,7 @@ RANDOM = st.integers(0, 2**32).map(Random)
 def replayed(life: Life, sessions: list[LogRecord], random: Random, rules: SessionRules) -> dict[tuple[str, str], list[bytes]]:
     """What the replay emits for a log that was exported partition by partition, the partitions in whatever order."""
     turn: dict[tuple[str, int], float] = defaultdict(random.random)
-    exported = sorted([*life.items, *life.events], key=lambda each: (turn[each.topic, each.partition], each.offset))
+    exported = sorted([*life.items, *life.events], key=lambda each: turn[each.topic, each.partition])
     recorded = as_recorded([*exported, *sessions])
     emitted: dict[tuple[str, str], list[bytes]] = defaultdict(list)
     for each in Replay(fresh(rules), PARTITIONS, catalogue_at=recorded.catalogue).run(recorded.inputs):
@@ -57,11 +58,13 @@ def replayed(life: Life, sessions: list[LogRecord], random: Random, rules: Sessi
 @given(random=RANDOM, times=ANY_TIMES)
 def test_the_order_in_which_a_worker_took_in_two_topics_is_recovered(random: Random, times: list[int]) -> None:
     life = live(random, HASTY, times)
-    inputs = as_recorded([*life.events, *life.items, *life.sessions]).inputs
+    recorded = as_recorded([*life.events, *life.items, *life.sessions])
+    inputs = recorded.inputs
+    assert recorded.starts == {}, "nothing is gone: everybody begins with nothing"
     assert sorted(inputs) == sorted([*life.events, *life.items])
     for user, applied in life.applied.items():
-        places = {each[:3] for each in applied}
-        assert [each for each in inputs if each[:3] in places] == applied, user
+        places = {each[:4] for each in applied}
+        assert [each for each in inputs if each[:4] in places] == applied, user
 
 
 @given(random=RANDOM, times=ANY_TIMES)
@@ -70,6 +73,49 @@ def test_a_replay_says_byte_for_byte_what_the_worker_said(random: Random, times:
     told = replayed(life, life.sessions, random, HASTY)
     for of_whom, values in life.emitted.items():
         assert told[of_whom][: len(values)] == values  # after that comes what the worker had not taken in yet
+
+
+def retained(random: Random, life: Life) -> dict[tuple[str, str], list[bytes]]:
+    """What the replay emits where retention took some of the first events of each partition, and no session."""
+    recorded = as_recorded([*life.items, *cut(random, life), *life.sessions])
+    emitted: dict[tuple[str, str], list[bytes]] = defaultdict(list)
+    for each in Replay(fresh(HASTY), PARTITIONS, "msgpack", recorded.catalogue, recorded.initial).run(recorded.inputs):
+        if each.topic != "dead-letters":
+            emitted[(each.key or b"").decode(), each.topic].append(each.value or b"")
+    return emitted
+
+
+@given(random=RANDOM, times=ANY_TIMES)
+def test_a_cut_log_gives_what_the_whole_one_gave(random: Random, times: list[int]) -> None:
+    """Of each user the last of it, up to the first event that is gone."""
+    life = live(random, HASTY, times)
+    assume(life.sessions)  # else the log keeps its own order
+    whole, left = replayed(life, life.sessions, random, HASTY), retained(random, life)
+    for of_whom, values in left.items():
+        assert whole[of_whom][-len(values) :] == values
+
+
+@given(random=RANDOM, times=ANY_TIMES)
+def test_each_event_after_the_last_one_that_is_gone_is_computed(random: Random, times: list[int]) -> None:
+    life = live(random, HASTY, times)
+    events = cut(random, life)
+    recorded = as_recorded([*events, *life.items, *life.sessions])
+    for user, applied in life.applied.items():
+        after_the_gap = applied[max((n for n, each in enumerate(applied, 1) if each not in events), default=0) :]
+        assert [each for each in recorded.inputs if each in applied] == after_the_gap, user
+
+
+@given(random=RANDOM, times=OTHER_TIMES)
+def test_a_cut_and_compacted_log_gives_its_sessions(random: Random, times: list[int]) -> None:
+    """Those after the session that a user begins with."""
+    life = live(random, PATIENT, times)
+    left = compacted(random, life.sessions)
+    recorded = as_recorded([*cut(random, life), *life.items, *left])
+    emitted = Replay(fresh(PATIENT), PARTITIONS, "msgpack", recorded.catalogue, recorded.initial).run(recorded.inputs)
+    told = {each.value for each in emitted if each.topic == "sessions"}
+    for user, start in recorded.starts.items():
+        told |= {each.value for each in left if each.key == user.encode() and each.offset <= start.record.offset}
+    assert {each.value for each in left} <= told
 
 
 @given(random=RANDOM, times=OTHER_TIMES)
@@ -116,7 +162,9 @@ def clicked(offset: int, minutes: int = 0, **fields: Any) -> LogRecord:
 def reached(offset: int, last: str, **applied: int) -> LogRecord:
     """A session's record: how far it reaches, and its trigger, as `names` calls it."""
     topic = {"c": "clicks", "l": "listens"}[last[0]]
-    told = session("a", applied=applied, trigger=trigger(int(last[1:]), topic=topic), catalogue=offset)
+    history = [interaction(event_id=f"{name[0]}{n}") for name, end in applied.items() for n in range(end + 1)]
+    due = trigger(int(last[1:]), topic=topic, event_id=last)
+    told = session(*history, applied=applied, trigger=due, catalogue=offset)
     return record(told, position(offset, "sessions"))
 
 
@@ -134,7 +182,7 @@ def test_items_come_first_and_each_trigger_keeps_the_catalogue_that_was_named_fo
     items = [record(item("a"), position(n, "items")) for n in (1, 0)]
     recorded = as_recorded([heard(0), heard(1), *items, reached(5, "l0", listens=0), reached(7, "l1", listens=1)])
     assert names(recorded.inputs) == ["i0", "i1", "l0", "l1"]
-    assert recorded.catalogue == {("listens", 0, 0): 5, ("listens", 0, 1): 7}
+    assert {each[:3]: version for each, version in recorded.catalogue.items()} == {("listens", 0, 0): 5, ("listens", 0, 1): 7}
 
 
 def test_timestamps_that_run_backwards_do_not_turn_a_topic_round() -> None:
@@ -157,14 +205,16 @@ def test_what_the_sessions_do_not_reach_comes_last_by_time() -> None:
 def test_a_record_in_a_wrong_partition_holds_up_nobody() -> None:
     elsewhere = heard(500)._replace(partition=0)
     right = [each._replace(partition=1) for each in (heard(6, 1), heard(7, 2))]
-    told = session("a", applied={"listens": 7}, trigger=trigger(7, partition=1))
+    history = [interaction(event_id=name) for name in ("l6", "l7")]
+    told = session(*history, applied={"listens": 7}, trigger=trigger(7, partition=1, event_id="l7"))
     log = [elsewhere, *right, record(told, position(0, "sessions", 1))]
     assert names(as_recorded(log).inputs) == ["l6", "l7", "l500"]
 
 
 def test_unreadable_events_are_kept_and_come_last() -> None:
     poison = heard(0)._replace(value=b"\xc1")
-    assert names(as_recorded([poison, heard(1), reached(0, "l1", listens=1)]).inputs) == ["l1", "l0"]
+    told = session(interaction(event_id="l1"), applied={"listens": 1}, trigger=trigger(1, event_id="l1"))
+    assert names(as_recorded([poison, heard(1), record(told, position(0, "sessions"))]).inputs) == ["l1", "l0"]
 
 
 def test_what_is_no_input_is_left_out() -> None:
@@ -248,7 +298,7 @@ def test_an_item_is_recommended_from_its_record_on() -> None:
 
 def test_the_catalogue_that_was_named_for_a_trigger_is_used() -> None:
     items = [record(item(name), position(n, "items")) for n, name in enumerate("xy")]
-    out, _ = replay([*items, heard(0), heard(1, 1)], catalogue_at={("listens", 0, 0): 1})
+    out, _ = replay([*items, heard(0), heard(1, 1)], catalogue_at={position(0, timestamp=NOW): 1})
     assert [decode(Recommendation, each.value).versions.catalogue for each in of("recommendations", out)] == [1, 2]
 
 
