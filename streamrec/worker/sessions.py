@@ -52,6 +52,7 @@ class SessionsRole:
         self._anew: set[str] = set()  # topics of which it was said that they were made anew
         self._unchanged = LimitedLog(log)
         self._clocks = LimitedLog(log)
+        self._misrouted = LimitedLog(log)
         self._catalogue = LimitedLog(log)
 
     async def run(self, deliveries: AsyncIterator[Delivery]) -> None:
@@ -124,7 +125,12 @@ class SessionsRole:
 
     async def _send_on(self, record: Record, partition: int, user_id: str) -> Awaitable[Any]:
         self._metrics[MISROUTED_EVENTS].labels(topic=self._output.position(record).topic).inc()
-        log.warning("event in a wrong partition, sent on: the producer must partition by murmur2 of the user_id", input=str(record))
+        self._misrouted.warning(
+            record.topic,
+            "event in a wrong partition, sent on: the producer must partition by murmur2 of the user_id, modulo the partitions "
+            "of the topic sessions",
+            example=str(record),
+        )
         return await self._output.forward(record, partition, user_id)
 
 
