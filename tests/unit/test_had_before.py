@@ -190,8 +190,8 @@ def test_an_evaluation_remembers_what_a_session_does(ids: list[str]) -> None:
     """At every position of a log, by the very sessions that the events before it make."""
     random = np.random.default_rng(3)
     users = np.repeat([0, 1, 2], [1, 40, 300]).astype(np.int32)
-    likely = random.dirichlet(np.full(len(ids), 0.7))  # some come again within the history, some after ages
-    items = random.choice(len(ids), len(users), p=likely).astype(np.int32)
+    likely = np.array([4 if item_id in TWINS else 1 + n for n, item_id in enumerate(ids)], float)  # some come again soon, some late
+    items = random.choice(len(ids), len(users), p=likely / likely.sum()).astype(np.int32)
     start = np.searchsorted(users, users)
     memory = Memory(users, items, start, ids, SMALL)
     repeats = memory.repeats()

@@ -28,7 +28,15 @@ def test_each_history_of_a_batch_gets_the_answer_it_would_get_alone() -> None:
 def test_each_rung_leaves_out_what_the_user_it_answers_for_had() -> None:
     histories = [["a"], ["z"], ["a"], ["y"]]
     had = [Had(frozenset("b")), Had(frozenset("x")), Had(frozenset("bc")), Had(frozenset("y"))]
-    for rungs in ([KNOWS_A, KNOWS_ALL], [Broken(), KNOWS_A, KNOWS_ALL]):
+
+    class FailsInBatches(Following):
+        def propose(self, histories, count, had=None):  # type: ignore[no-untyped-def]
+            if len(histories) > 1:
+                raise GeneratorFailed("more than one")
+            return super().propose(histories, count, had)
+
+    alone = FailsInBatches({"a": ["b", "c"]}, source="best")
+    for rungs in ([KNOWS_A, KNOWS_ALL], [Broken(), KNOWS_A, KNOWS_ALL], [alone, KNOWS_ALL]):
         proposals = Ladder(rungs).propose(histories, 5, had)
         found = [(each.source, "".join(one.item_id for one in each.candidates), each.seen) for each in proposals]
         assert found == [("best", "c", 1), ("last", "y", 1), ("best", "", 2), ("last", "x", 1)]
