@@ -110,7 +110,7 @@ def test_calibration_survives_outcomes_that_are_all_alike() -> None:
 
 def test_calibration_arrives_where_few_items_stand_out() -> None:
     """Four of a hundred, one of which is the hit, far above the others: steps of one length went to and fro between two lines."""
-    slates = sharp(CANDIDATES)
+    slates = sharp(CANDIDATES, poor=0.2)
     weights = fit(slates)
     relevances = 1 / (1 + np.exp(-(weights.slope * (slates.features @ weights.of_features) + weights.intercept)))
     assert relevances[:, :4].mean() == pytest.approx(0.25, abs=0.01)
@@ -131,7 +131,7 @@ def test_the_threshold_costs_at_most_one_hit_of_a_hundred_in_the_top_ten() -> No
 
 def test_the_threshold_leaves_half_of_the_slates_full() -> None:
     """Four items of a hundred follow, the others never: all hits are of the four, but a slate is not of four."""
-    slates = sharp(CANDIDATES)
+    slates = sharp(CANDIDATES, poor=0.7)
     weights, features = fit(slates), slates.features
     relevances = 1 / (1 + np.exp(-(weights.slope * (features @ weights.of_features) + weights.intercept)))
     full = ((relevances >= weights.threshold).sum(axis=1) >= 10).mean()
@@ -140,15 +140,15 @@ def test_the_threshold_leaves_half_of_the_slates_full() -> None:
 
 
 def test_a_small_catalogue_has_no_threshold() -> None:
-    assert fit(sharp(CANDIDATES - 1)).threshold == 0
+    assert fit(sharp(CANDIDATES - 1, poor=0.7)).threshold == 0
 
 
-def sharp(width: int) -> Slates:
-    """A thousand slates in which one of the first four always comes next."""
+def sharp(width: int, poor: float) -> Slates:
+    """A thousand slates in which one of the first four always comes next; in the ``poor`` share of them no ten stand out at all."""
     random = np.random.default_rng(0)
     features = random.normal(-9, 0.3, size=(1000, width, len(FEATURES)))
     features[:, :4] += 8
-    features[np.arange(1000) % 3 > 0, 6:] -= 4  # two of three users are known too little for ten
+    features[np.arange(1000) % 10 < 10 * poor, 6:] -= 4
     return Slates(features, random.integers(4, size=1000))
 
 
