@@ -21,9 +21,9 @@ from streamrec.core.wire import EVENT_TYPES, encode
 from streamrec.worker.main import SOURCES
 
 OUTAGE_SECONDS, OUTAGE_SPEED = 30.0, 360.0  # half a minute, in which three hours of events happen
-DRAIN_SECONDS = 120.0
+DRAIN_SECONDS = 300.0
 FAR = 1_000_000  # offsets beyond the end: so many that the load does not reach them
-PATIENCE = 60.0
+PATIENCE = 120.0
 
 
 def outage_of_hours(deployment: Deployment, random: Random) -> None:
