@@ -19,6 +19,7 @@ from streamrec.core.pipeline import DIGITS
 from streamrec.core.wire import Format
 from streamrec.settings import Settings
 from streamrec.worker.app import make_app
+from streamrec.worker.backlog import Backlog
 from streamrec.worker.explain import ExplainRole
 from streamrec.worker.follower import Follower
 from streamrec.worker.health import Health
@@ -136,7 +137,9 @@ def _sessions(app: Any, parts: Parts) -> SessionsRole:
 def _recommend(app: Any, parts: Parts) -> RecommendRole:
     output = _output(app, "recommend", parts, parts.settings.output_format)
     cap = RateCap(parts.settings.user_rate)
-    return RecommendRole(parts.recommender.pipeline, output, parts.follower, parts.settings.max_batch, cap, parts.metrics)
+    backlog = Backlog(parts.settings.topic_prefix + "sessions", parts.connection)
+    app.on_before_shutdown.connect(backlog.close, weak=False)
+    return RecommendRole(parts.recommender.pipeline, output, parts.follower, parts.settings.max_batch, cap, parts.metrics, backlog)
 
 
 def _explain(app: Any, parts: Parts) -> ExplainRole:
@@ -147,7 +150,8 @@ def _explain(app: Any, parts: Parts) -> ExplainRole:
 def _output(app: Any, role: str, parts: Parts, written_as: Format = "msgpack") -> Output:
     settings = parts.settings
     limit = DeadLetterLimit(settings.dead_letter_limit_percent, settings.dead_letter_limit_seconds)
-    return Output(app, role, settings.topic_prefix, written_as, parts.metrics, limit)
+    partitions = parts.contracts["sessions"].partitions
+    return Output(app, role, settings.topic_prefix, written_as, parts.metrics, limit, partitions)
 
 
 _MAKE: dict[str, Callable[[Any, Parts], SessionsRole | RecommendRole | ExplainRole]] = {

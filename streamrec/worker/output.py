@@ -31,11 +31,20 @@ class Output:
         prefix: the deployment's, before every topic's name.
         written_as: the format of the messages.
         limit: when so much is unreadable for so long that it is no longer the records' fault.
+        partitions: of the topics that hold users; a record of a partition beyond them is a dead letter of this modulo.
     """
 
     def __init__(
-        self, app: faust.App, role: str, prefix: str, written_as: Format, metrics: Metrics, limit: DeadLetterLimit
+        self,
+        app: faust.App,
+        role: str,
+        prefix: str,
+        written_as: Format,
+        metrics: Metrics,
+        limit: DeadLetterLimit,
+        partitions: int,
     ) -> None:
+        self._partitions = partitions
         self._app = app
         self._role = role
         self._prefix = prefix
@@ -80,4 +89,5 @@ class Output:
         self._log.warning(f"{at.topic} {fault.reason}", "dead letter", input=str(record), fault=str(fault))
         letter = dead_letter(at, fault, self._role, record.key, record.value, record.headers)
         topic = self._prefix + "dead-letters"
-        return await send(self._app, topic, letter.key, letter.value, partition=record.partition, headers=letter.headers)
+        partition = record.partition % self._partitions
+        return await send(self._app, topic, letter.key, letter.value, partition=partition, headers=letter.headers)

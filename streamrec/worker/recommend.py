@@ -2,7 +2,8 @@
 
 Under backlog only the newest waiting session of a user is recommended for; the older ones count as superseded. They are settled
 at once: acknowledgement is in order, so whatever happens the newer one, later in the same partition, comes again. A user who
-asks too often is held back in the same way, which changes when a record is made and never what is in it.
+asks too often is held back in the same way, which changes when a record is made and never what is in it. After a rebalance only a
+user's newest session of the backlog is answered: the owner before may have answered it already (`streamrec.worker.backlog`).
 
 The role also looks after the topic ``items``, of which every process reads everything: this is the one place that dead-letters
 what is unreadable there.
@@ -21,6 +22,7 @@ from streamrec.core.pipeline import Pipeline
 from streamrec.core.types import Recommendation, Session
 from streamrec.core.wire import decode, format_of
 from streamrec.worker.acks import Delivery
+from streamrec.worker.backlog import Backlog
 from streamrec.worker.follower import Follower
 from streamrec.worker.metrics import Metrics
 from streamrec.worker.output import Output
@@ -68,11 +70,20 @@ class RecommendRole:
 
     Args:
         max_batch: sessions in one run of the model.
+        backlog: knows which sessions are not their user's newest; None: each may be.
     """
 
     def __init__(
-        self, pipeline: Pipeline, output: Output, follower: Follower, max_batch: int, cap: RateCap, metrics: Metrics
+        self,
+        pipeline: Pipeline,
+        output: Output,
+        follower: Follower,
+        max_batch: int,
+        cap: RateCap,
+        metrics: Metrics,
+        backlog: Backlog | None = None,
     ) -> None:
+        self._backlog = backlog
         self._pipeline = pipeline
         self._output = output
         self._follower = follower
@@ -112,6 +123,10 @@ class RecommendRole:
 
     async def _take_in(self, delivery: Delivery) -> None:
         """Puts a session in its user's place, ahead of an older one; what is no session is dealt with here."""
+        if not delivery.dropped and self._backlog and await self._backlog.is_superseded(delivery.record):
+            delivery.done()
+            self._metrics[SUPERSEDED].inc()
+            return
         due = None if delivery.dropped else await self._read(delivery)
         if due is None:
             return

@@ -11,7 +11,7 @@ from kafka import KafkaAdminClient, KafkaProducer, TopicPartition
 from kafka.structs import OffsetAndMetadata
 from msgspec.structs import replace
 
-from streamrec.admin.client import connect
+from streamrec.admin.client import connect, connect_consumer, connect_producer
 from streamrec.admin.produce import produce
 from streamrec.admin.topics import apply
 from streamrec.core.types import Erasure, Event, Session
@@ -186,8 +186,11 @@ def test_partitions_that_are_added_are_read(settings: Settings, admin: KafkaAdmi
         topic = settings.topic_prefix + "clicks"
         admin.create_partitions({topic: 24})
         wait_until(lambda: len(partition_ends(settings, "clicks")) == 24, "the partitions")
+        with connect_producer(settings) as producer:
+            producer.send(topic, key=b"poison", value=b"\xc1", partition=15).get(20)
         send(settings, [event(f"u{number}", 0) for number in range(60)])
         wait_until(lambda: len(applied(settings)) == 60, "all of them", 45)
+        wait_until(lambda: len(all_records(settings, ["dead-letters"])) == 1, "the dead letter")
         assert "topic has more partitions than sessions" in log_of(worker)
     assert any(action.verb == "left" and action.topic == topic for action in apply(settings))
     with WorkerProcess(settings) as worker:
@@ -221,8 +224,6 @@ def make_anew(admin: KafkaAdminClient, settings: Settings, topic: str) -> None:
 
 
 def partition_ends(settings: Settings, topic: str) -> dict[TopicPartition, int]:
-    from streamrec.admin.client import connect_consumer
-
     with connect_consumer(settings) as consumer:
         numbers = consumer.partitions_for_topic(settings.topic_prefix + topic) or ()
         return dict(consumer.end_offsets([TopicPartition(settings.topic_prefix + topic, number) for number in numbers]))

@@ -17,7 +17,6 @@ USERS, EVENTS = 60, 3000
 
 
 @pytest.mark.timeout(600)
-@pytest.mark.xfail(strict=True, reason="the next owner of a partition answers what the one before had superseded")
 def test_superseded_stays_superseded_after_a_crash(kafka: LocalKafka, topic_prefix: str) -> None:
     """The first worker answers the newest of a backlog and is killed; the second one must answer nothing older."""
     settings = fresh_settings(kafka.bootstrap_servers, topic_prefix)

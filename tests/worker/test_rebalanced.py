@@ -58,7 +58,7 @@ def test_a_session_that_waited_or_was_in_the_model_during_a_rebalance_is_not_ans
         metrics = Metrics(CollectorRegistry())
         follower: Any = SimpleNamespace(caught_up=asyncio.Event(), catalogue=catalogue(*"abc"), reached=lambda _: asyncio.sleep(0))
         follower.caught_up.set()
-        output = Output(app, "recommend", "", "msgpack", metrics, DeadLetterLimit(100, 60))  # type: ignore[arg-type]
+        output = Output(app, "recommend", "", "msgpack", metrics, DeadLetterLimit(100, 60), 1)  # type: ignore[arg-type]
         role = RecommendRole(pipeline(model), output, follower, 1, RateCap(0), metrics)
         acks = Acks(app)
         coming: asyncio.Queue[Delivery] = asyncio.Queue()
