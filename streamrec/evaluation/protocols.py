@@ -20,8 +20,8 @@ class Split:
     """Every interaction of a log, those of one user together and in order, and what may be done with each.
 
     ``learned`` are for what is chosen by the validation, ``counted``, these and the validation, for what is served. Targets
-    are positions; the history of a target is everything of its user before it. A skip is history, and nothing else: it is
-    neither learned, nor counted, nor a target.
+    are positions; the history of a target is everything of its user before it. A skip is history and nothing
+    else: it is neither learned, nor counted, nor a target.
     """
 
     users: NDArray[np.int32]
@@ -83,7 +83,7 @@ def split(dataset: Dataset, holdout: Holdout, known: NDArray[np.bool_] | None = 
     What the validation holds has chosen before it is learned: see training.train.
 
     Args:
-        known: the data set's rows that a bundle has counted already, where one is continued: the validation is of the others.
+        known: the rows of the data set that a bundle which is continued has counted; the validation is of the others.
     """
     if holdout not in get_args(Holdout):
         raise UserError(f"holdout {holdout!r}: choose {', '.join(get_args(Holdout))}")

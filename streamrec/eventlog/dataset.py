@@ -79,7 +79,7 @@ class Dataset:
 
     @property
     def is_skip(self) -> NDArray[np.bool_]:
-        """Which rows are skips (`core.session.is_skip`): a user had the item, and nothing is learned from it."""
+        """Which rows are skips (`core.session.is_skip`): the user had the item, but nothing is learned from it."""
         skips = np.zeros(len(self), bool)
         if played := self.extras.get("ms_played"):
             durations = self.extras.get("duration_ms") or [None] * len(self)

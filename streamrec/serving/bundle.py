@@ -8,7 +8,7 @@
 ``items.jsonl.gz``     the catalogue of version 0
 ``counts.safetensors`` transitions and popularity
 ``scorer.json``        the weights and the calibration of the relevance scorer
-``learned.safetensors`` a hash of each event that was counted, for `train --continue` alone: no part of the version, may be deleted
+``learned.safetensors`` a hash of each event that was counted, for `train --continue` alone; may be deleted
 ===================== =====================================================================================
 """
 
@@ -76,7 +76,7 @@ class Continued(msgspec.Struct, frozen=True, kw_only=True):
     newer: int  # than everything that the bundle before it had counted
     older: int  # and never counted: they came late
     known: int  # counted by the bundle before it: they are not counted again
-    known_by_time_until: int | None = None  # milliseconds UTC: up to then all were taken as known, for the bundle does not say
+    known_by_time_until: int | None = None  # milliseconds UTC: events up to then were taken as known
 
 
 Mode = Literal["top-k", "next-k", "svd"]

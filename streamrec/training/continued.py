@@ -115,8 +115,8 @@ def in_words(base: Path, continued: Continued) -> list[str]:
     if continued.known_by_time_until is not None:
         until = datetime.fromtimestamp(continued.known_by_time_until / 1000, UTC).isoformat(timespec="seconds")
         lines.append(
-            f"{base} does not say which events it has counted: everything up to {until} is taken as known, a late upload too; "
-            "to learn that, train a bundle anew"
+            f"{base} does not say which events it has counted: everything up to {until} is taken as known, "
+            "a late upload too; to learn that, train a bundle anew"
         )
     return lines
 
@@ -146,7 +146,7 @@ def popularity_since(
 ) -> NDArray[np.float64]:
     """`recent_popularity` of the base's log and these interactions, by time.
 
-    How much of the base's log came after a late one is estimated, as if that log had come evenly from its first to its last.
+    How much of the base's log came after a late one is estimated, as if that log had come evenly.
     """
     data = base.bundle.manifest.data
     before = data.interactions

@@ -96,7 +96,7 @@ def write_bundle(
     judged = _slates(generator, _Counts(parts, parts.learned, lessons, keep, counted_in), parts, lessons, plan)
     weights = fit(judged, keep_order=plan.mode == "next-k")
     if base is not None and weights == UNFITTED and base.bundle.manifest.model.mode == plan.mode:
-        weights = base.bundle.scorer_weights  # too little is newer than the base
+        weights = base.bundle.scorer_weights  # too little is new
     give_back()
     tuned = {f"slate.{name}": tensor for name, tensor in writer.state_dict().items()} if writer else {}
     counted = parts.counted if plan.refit else parts.learned
@@ -135,7 +135,7 @@ def refuse_foreign(out: Path) -> None:
 
 
 class _Counts:
-    """Transitions and popularity of some interactions; with a base, of its own and of those that it has not counted."""
+    """Transitions and popularity of some interactions; with a base, of its own and of what it has not counted."""
 
     def __init__(self, parts: Split, of: NDArray[np.bool_], lessons: Lessons, keep: int, base: Base | None) -> None:
         size = len(lessons.vocabulary)
@@ -188,7 +188,7 @@ def _manifest(
         continued=summary(base, parts) if base else None,
         learned=learned,
         holdout=plan.holdout,  # type: ignore[arg-type]  # `split` has accepted it
-        validation=VALIDATION[plan.holdout] + (LEARNED_TOO if plan.refit else NOT_LEARNED) if len(parts.validation) else NOTHING,
+        validation=_validation_in_words(plan, base) if len(parts.validation) else NOTHING,
         refit=plan.refit,
         data=DataRange(
             sha256=dataset.sha256,
@@ -210,6 +210,10 @@ def _manifest(
         metrics=metrics,
         files=files,
     )
+
+
+def _validation_in_words(plan: Plan, base: Base | None) -> str:
+    return VALIDATION[plan.holdout] + (", of the new events" if base else "") + (LEARNED_TOO if plan.refit else NOT_LEARNED)
 
 
 def _replace(folder: Path, out: Path) -> None:

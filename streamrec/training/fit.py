@@ -137,10 +137,12 @@ def calibrate(scores: NDArray[np.float64], outcomes: NDArray[np.float64]) -> tup
 
 
 def _threshold(scores: NDArray[np.float64], hit: NDArray[np.intp], weights: ScorerWeights) -> float:
-    """The highest relevance that costs at most one in a hundred hits of the top 10, and leaves half of the slates full.
+    """The highest relevance that costs at most one in a hundred hits of the top 10, and leaves half of the slates
+    full.
 
-    If only a few items ever follow another, all hits are of these, and the first condition alone would leave every slate with
-    so few. With fewer than a hundred such hits it is 0; so it is in a small catalogue, which has little else to show.
+    If only a few items ever follow another, all hits are of these, and the first condition alone would leave every
+    slate with so few. With fewer than a hundred such hits it is 0; so it is in a small catalogue, which has little
+    else to show.
     """
     found = np.flatnonzero(hit >= 0)
     shown = found[_ranks(scores[found], hit[found]) <= TOP]

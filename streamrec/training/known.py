@@ -1,10 +1,11 @@
-"""Which events a bundle has counted, so that a training that goes on from it learns every other one, however old.
+"""Which events a bundle has counted, so that a training that goes on from it learns every other one.
 
-A bundle's folder holds a 64-bit hash of each in ``learned.safetensors``, beside what is served and no part of its version: only
-`--continue` reads it. A bundle without that file (an older one, or one from which it was deleted) goes by time: what is not
-newer than the bundle is taken as known.
+A bundle's folder holds a 64-bit hash of each in ``learned.safetensors``. Only `--continue` reads it: it is not served,
+and no part of the version. Without that file (in an older bundle, or if it was deleted) time decides: what is not newer
+than the bundle is taken as known.
 """
 
+from contextlib import suppress
 from hashlib import blake2b
 from pathlib import Path
 
@@ -25,7 +26,7 @@ class Learned(Struct, frozen=True):
     """The events that were counted."""
 
     hashes: NDArray[np.uint64]  # sorted, each once
-    until: int  # milliseconds UTC: what happened up to then is taken as known for want of its hash; EVERY_HASH if none is missing
+    until: int  # milliseconds UTC: events up to then are taken as known; EVERY_HASH if no hash is missing
 
     def has(self, dataset: Dataset) -> NDArray[np.bool_]:
         """Which rows are known."""
@@ -48,19 +49,19 @@ def read_learned(folder: Path, manifest: Manifest) -> Learned:
     by_time = Learned(NONE_LEARNED.hashes, manifest.data.last)
     if manifest.learned is None or not (folder / LEARNED).exists():
         return by_time
-    try:
-        arrays = safetensors.load(read_verified(folder / LEARNED, manifest.learned))
+    content = read_verified(folder / LEARNED, manifest.learned)
+    with suppress(SafetensorError, KeyError):
+        arrays = safetensors.load(content)
         hashes, until = arrays["hashes"], arrays["until"]
-    except (SafetensorError, KeyError) as error:
-        raise UserError(f"{folder / LEARNED}: not a list of hashes ({error}); delete it, or train the bundle again") from None
-    if hashes.dtype != np.uint64 or hashes.ndim != 1 or until.dtype != np.int64 or until.shape != (1,):
-        raise UserError(f"{folder / LEARNED}: not a list of hashes; delete it, or train the bundle again")
-    return Learned(hashes, int(until[0]))
+        if hashes.dtype == np.uint64 and hashes.ndim == 1 and until.dtype == np.int64 and until.shape == (1,):
+            return Learned(hashes, int(until[0]))
+    raise UserError(f"{folder / LEARNED}: holds no hashes of events; delete it, or train the bundle again")
 
 
 def event_hashes(dataset: Dataset) -> NDArray[np.uint64]:
     """A hash of each row's user, item, time and type: the same in every data set that holds the event."""
-    users, items = _of_ids(dataset.user_ids)[dataset.user_index], _of_ids(dataset.item_ids)[dataset.item_index]
+    users = _of_ids(dataset.user_ids)[dataset.user_index]
+    items = _of_ids(dataset.item_ids)[dataset.item_index]
     hashes = _mixed(dataset.occurred_at.astype(np.uint64))
     for part in (dataset.event_type.astype(np.uint64), items, users):
         hashes = _mixed(hashes ^ part)

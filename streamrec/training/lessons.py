@@ -42,7 +42,7 @@ class Lessons:
 def make_lessons(
     dataset: Dataset, parts: Split, context: int, seed: int, base: Base | None = None, *, refit: bool = True
 ) -> Lessons:
-    """Prepares a training; one that goes on from a ``base`` learns what that has not counted, and the ``context`` around it.
+    """Prepares a training; one that goes on from a ``base`` learns what that has not counted, with what is around it.
 
     Args:
         refit: whether the validation is learned in the end; if not, no item joins a base for it.

@@ -53,7 +53,7 @@ class Progress(Struct, frozen=True, kw_only=True):
     """After each step. ``ndcg`` is the newest validation's NDCG@10 (the generator alone), None before the first.
 
     In tuning ``loss`` is what slates are expected to earn, negative. ``taken_up`` is the step of the checkpoint that a killed
-    training was taken up from, None where there was none. ``continued`` says what a bundle that is continued knew before.
+    training was taken up from, None where there was none. ``continued`` says what a bundle that is continued knew.
     """
 
     step: int

@@ -25,15 +25,15 @@ SMALL = {"dim": 16, "heads": 2, "context": 12}
 
 @pytest.fixture(scope="module")
 def dataset(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
-    """Eighty users walk through the songs; after each one they skip the same other one. Half of them skip a song first."""
+    """Eighty users walk through the songs; after each they skip the same other one. Half of them skip a song first."""
     chance, lines = random.Random(5), []
     for user in range(80):
-        time, place = user * 40, chance.randrange(len(SONGS))
+        time, place = 1_600_000_000 + user * 40, chance.randrange(len(SONGS))
         if user % 2:
-            lines.append((time - 1, f"u{user},{SONGS[user % 20]},{1_600_000_000 + time - 1},listen,1500,210000"))
+            lines.append((time - 1, f"u{user},{SONGS[user % 20]},{time - 1},listen,1500,210000"))
         for _ in range(6):
-            lines.append((time, f"u{user},{SONGS[place % len(SONGS)]},{1_600_000_000 + time},listen,200000,210000"))
-            lines.append((time + 210, f"u{user},hated,{1_600_000_000 + time + 210},listen,1500,210000"))
+            lines.append((time, f"u{user},{SONGS[place % len(SONGS)]},{time},listen,200000,210000"))
+            lines.append((time + 210, f"u{user},hated,{time + 210},listen,1500,210000"))
             time, place = time + 220, place + chance.choice([1, 1, 2])
     folder = tmp_path_factory.mktemp("skips")
     (folder / "events.csv").write_text("\n".join([HEADER, *(line for _, line in sorted(lines))]))

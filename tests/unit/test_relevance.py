@@ -109,7 +109,7 @@ def test_calibration_survives_outcomes_that_are_all_alike() -> None:
 
 
 def test_calibration_arrives_where_few_items_stand_out() -> None:
-    """Four of a hundred, one of which is the hit, far above the others: steps of one length went to and fro between two lines."""
+    """Four of a hundred, one of which is the hit, far above the others: steps of one length never arrived."""
     slates = sharp(CANDIDATES, poor=0.2)
     weights = fit(slates)
     relevances = 1 / (1 + np.exp(-(weights.slope * (slates.features @ weights.of_features) + weights.intercept)))
@@ -144,7 +144,7 @@ def test_a_small_catalogue_has_no_threshold() -> None:
 
 
 def sharp(width: int, poor: float) -> Slates:
-    """A thousand slates in which one of the first four always comes next; in the ``poor`` share of them no ten stand out at all."""
+    """A thousand slates in which one of the first four comes next; in the ``poor`` share all but six are hopeless."""
     random = np.random.default_rng(0)
     features = random.normal(-9, 0.3, size=(1000, width, len(FEATURES)))
     features[:, :4] += 8
