@@ -12,6 +12,7 @@ from torch import Tensor
 
 from streamrec.core.errors import UserError
 from streamrec.evaluation.protocols import Split
+from streamrec.evaluation.slates import vocabulary_index
 from streamrec.eventlog.dataset import Dataset
 from streamrec.serving.bundle import Bundle, Continued, load_bundle
 from streamrec.serving.counting import DECAY, RECENT, WINDOW, Pairs, count_pairs
@@ -31,6 +32,10 @@ class Base:
     bundle: Bundle
     weights: dict[str, Tensor]
     learned: Learned
+
+    def counted(self, dataset: Dataset) -> NDArray[np.bool_]:
+        """Which rows it has counted, or must be taken to have; surely none of an item that it does not know."""
+        return self.learned.has(dataset) & (vocabulary_index(dataset, self.bundle.vocabulary) >= 0)[dataset.item_index]
 
     def places_in(self, vocabulary: Vocabulary) -> NDArray[np.int64]:
         """Where each of its items stands in the larger ``vocabulary``."""

@@ -2,7 +2,7 @@
 
 A bundle's folder holds a 64-bit hash of each in ``learned.safetensors``. Only `--continue` reads it: it is not served,
 and no part of the version. Without that file (in an older bundle, or if it was deleted) time decides: what is not newer
-than the bundle is taken as known.
+than the bundle is taken as known, if the bundle knows the item.
 """
 
 from contextlib import suppress

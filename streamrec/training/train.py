@@ -161,7 +161,7 @@ def train(
     _check(plan, minutes, steps)
     refuse_foreign(out)
     torch.set_num_threads(threads)
-    parts = split(dataset, holdout, base.learned.has(dataset) if base else None)
+    parts = split(dataset, holdout, base.counted(dataset) if base else None)
     if base is not None:
         refuse_learned(base, parts, dataset.sha256, holdout)
     lessons = make_lessons(dataset, parts, context, seed, base, refit=refit)

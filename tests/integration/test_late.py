@@ -44,7 +44,8 @@ AMID = [f"u{user:02},i{user % 20:02},{SINCE + user * 37 + 700},click" for user i
 def log(folder: Path, lines: Sequence[str], header: str = "user_id,item_id,timestamp,event_type") -> Dataset:
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "events.csv").write_text("\n".join([header, *lines]))
-    (folder / "items.csv").write_text("item_id\nnever\n")
+    items = dict.fromkeys(["never", *(line.split(",")[1] for line in lines)])
+    (folder / "items.csv").write_text("\n".join(["item_id", *items]) + "\n")
     return read_dataset(folder)
 
 
@@ -170,14 +171,21 @@ def older_version(base: Bundle, folder: Path) -> Bundle:
 
 def test_an_older_bundle_goes_on_by_time(base: Bundle, tmp_path: Path) -> None:
     old, last = older_version(base, tmp_path / "old"), base.manifest.data.last
-    made = go_on(old, tmp_path, [*EARLY, *WALKS, *NEWER])
-    expected = Continued(newer=len(NEWER), older=0, known=len(EARLY) + len(WALKS), known_by_time_until=last)
+    made = go_on(old, tmp_path, [*AMID, *WALKS, *NEWER])
+    expected = Continued(newer=len(NEWER), older=0, known=len(AMID) + len(WALKS), known_by_time_until=last)
     assert continued(made) == expected
     assert_counted_alike(made, go_on(base, tmp_path, [*WALKS, *NEWER], name="exact"))
     line, doubt = in_words(Path("old"), expected)
     until = np.datetime_as_string(np.datetime64(last, "ms"), "s")
     assert f"{len(NEWER)} events newer than it, 0 older and never counted, {expected.known} known or taken as known" in line
     assert f"old does not say which events it has counted: everything up to {until}+00:00 is taken as known" in doubt
+
+
+@pytest.mark.parametrize("newer", [[], NEWER])
+def test_no_bundle_can_have_counted_an_item_it_does_not_know(base: Bundle, tmp_path: Path, newer: list[str]) -> None:
+    made = go_on(older_version(base, tmp_path / "old"), tmp_path, [*EARLY, *WALKS, *newer])
+    assert (continued(made).newer, continued(made).older, continued(made).known) == (len(newer), len(EARLY), len(WALKS))
+    assert_counted_alike(made, whole(tmp_path, [*EARLY, *WALKS, *newer]))
 
 
 def test_train_says_what_is_new(base: Bundle, tmp_path: Path) -> None:
@@ -199,7 +207,7 @@ def test_train_says_what_is_new(base: Bundle, tmp_path: Path) -> None:
 def test_after_an_older_bundle_only_its_own_past_is_in_doubt(base: Bundle, tmp_path: Path) -> None:
     made = go_on(older_version(base, tmp_path / "old"), tmp_path, [*WALKS, *NEWER])
     between = [f"x,i01,{SINCE + 89_000},click", f"x,i02,{SINCE + 89_001},click"]  # after the first bundle, before the second ends
-    again = go_on(made, tmp_path, [*EARLY, *WALKS, *NEWER, *between], name="again")
+    again = go_on(made, tmp_path, [*AMID, *WALKS, *NEWER, *between], name="again")
     assert (continued(again).newer, continued(again).older) == (0, 2)
     assert continued(again).known_by_time_until == base.manifest.data.last
 
