@@ -79,7 +79,13 @@ def run_worker(settings: Settings, roles: Sequence[str]) -> None:
     intakes = [_intake(role, parts) for role in roles]
     health = Health(intakes)
     threshold = round(recommender.pipeline.threshold, DIGITS)
-    log.info("starting", roles=list(roles), broker=settings.broker, model=versions.model, relevance_threshold=threshold)
+    log.info(
+        "starting",
+        roles=list(roles),
+        broker=settings.broker,
+        model=versions.model,
+        relevance_threshold=threshold,
+    )
     run_apps([intake.app for intake in intakes], beside=[follower.run(), health.watch(), _serve_ops(health, parts)])
 
 
