@@ -39,7 +39,10 @@ class Settings(BaseSettings):
     repeats: Literal["never", "next-session"] = Field("never", description="when an item that the user had may come again")
     diversity: float = Field(0.5, ge=0, le=1, description="of slates, where the bundle is tuned Next-K; 0: accuracy alone")
     relevance_threshold: float | None = Field(
-        None, ge=0, le=1, description="relevance that a slot after the third needs; 0 fills the slate; the bundle's where unset"
+        None,
+        ge=0,
+        le=1,
+        description="least relevance of slots after the third; 0 fills the slate; the bundle's where unset",
     )
     max_history: int = Field(100, ge=1, le=100, description="interactions kept for each user")
     session_gap_seconds: float = Field(1800, gt=0, description="a longer pause starts a new session")

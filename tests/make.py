@@ -118,7 +118,12 @@ class Uniform:
         self._vocabulary = sorted(vocabulary)
         self._source = source
 
-    def propose(self, histories: Sequence[Sequence[str]], count: int, had: Sequence[Had] | None = None) -> list[Proposal]:
+    def propose(
+        self,
+        histories: Sequence[Sequence[str]],
+        count: int,
+        had: Sequence[Had] | None = None,
+    ) -> list[Proposal]:
         log_prob = -math.log(len(self._vocabulary)) if self._vocabulary else 0.0
         everything = [Candidate(each, self._source, log_prob) for each in self._vocabulary]
         return [proposal(self._source, everything, count, each) for each in had or [Had()] * len(histories)]
@@ -131,19 +136,30 @@ class Following:
         self._table = table
         self._source = source
 
-    def propose(self, histories: Sequence[Sequence[str]], count: int, had: Sequence[Had] | None = None) -> list[Proposal]:
+    def propose(
+        self,
+        histories: Sequence[Sequence[str]],
+        count: int,
+        had: Sequence[Had] | None = None,
+    ) -> list[Proposal]:
         had = had or [Had()] * len(histories)
         return [self._after(history[-1], count, each) for history, each in zip(histories, had, strict=True)]
 
     def _after(self, last: str, count: int, had: Had) -> Proposal:
-        following = [Candidate(each, self._source, -1.0 - n) for n, each in enumerate(self._table.get(last, ()))]
+        items = self._table.get(last, ())
+        following = [Candidate(each, self._source, -1.0 - n) for n, each in enumerate(items)]
         return proposal(self._source, following, count, had)
 
 
 class Broken:
     """A generator that cannot be run."""
 
-    def propose(self, histories: Sequence[Sequence[str]], count: int, had: Sequence[Had] | None = None) -> list[Proposal]:
+    def propose(
+        self,
+        histories: Sequence[Sequence[str]],
+        count: int,
+        had: Sequence[Had] | None = None,
+    ) -> list[Proposal]:
         raise GeneratorFailed("it cannot be run")
 
 

@@ -106,8 +106,16 @@ def _ask(command: list[str], core: int | None) -> tuple[list[Row], float]:
         if hasattr(os, "sched_setaffinity"):  # not on macOS
             os.sched_setaffinity(0, {core if core is not None else max(os.sched_getaffinity(0))})
 
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("STREAMREC_")} | ONE_THREAD
-    process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True, preexec_fn=pin)
+    no_settings = {name: value for name, value in os.environ.items() if not name.startswith("STREAMREC_")}
+    environment = no_settings | ONE_THREAD
+    process = subprocess.Popen(
+        command,
+        cwd=ROOT,
+        env=environment,
+        stdout=subprocess.PIPE,
+        text=True,
+        preexec_fn=pin,
+    )
     assert process.stdout is not None
     try:
         printed = process.stdout.read()

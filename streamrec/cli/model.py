@@ -200,7 +200,7 @@ def evaluate(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Ask a bundle what its training did not see: every item ranked, seen ones left out, ties counted against it.
+    """Ask a bundle what its training did not see: every item ranked, seen ones left out, ties against it.
 
     The settings of slates are those of a worker: see `streamrec settings`.
     """
@@ -272,7 +272,7 @@ def _print_report(report: dict[str, Any]) -> None:
     people.print(beyond)
     threshold, size = report["relevance_threshold"], report["mean_slate_size"]
     hint = "; STREAMREC_RELEVANCE_THRESHOLD=0 fills them" if threshold and size < TOP else ""
-    people.print(f"relevance threshold {threshold:.4g}: slates of {TOP} hold {size:.1f} items on average{hint}")
+    people.print(f"relevance threshold {threshold:.4g}: slates of {TOP} hold {size:.1f} on average{hint}")
     for name, reason in report["baselines_left_out"].items():
         people.print(f"{name} left out: {reason}")
     people.print(f"data {report['dataset_sha256'][:12]}, bundle {report['bundle']}, seed {report['seed']}")

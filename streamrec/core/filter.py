@@ -36,12 +36,14 @@ class Filter(Struct, frozen=True):
 
 
 def seen(session: Session, repeats: str) -> Had:
-    """What the user had: all that the session remembers (``never``), or the current session's items only (``next-session``).
+    """What the user had and may not have again.
 
-    It is the one rule that comes before the candidates, so that a long history does not use them up.
+    That is all that the session remembers (``never``), or the items of the current session (``next-session``).
+    It is left out before the candidates are chosen, so that a long history does not use them up.
     """
     if repeats == "next-session":
-        return Had(frozenset(past.item_id for past in session.history if past.occurred_at >= session.started_at))
+        current = (past.item_id for past in session.history if past.occurred_at >= session.started_at)
+        return Had(frozenset(current))
     return Had(frozenset(past.item_id for past in session.history), session.had)
 
 

@@ -10,7 +10,7 @@ from streamrec.core.had import item_hash
 
 
 class Had(Struct, frozen=True):
-    """What a user had and must not be offered: item ids, and hashes (`core.had.item_hash`) of what the history has lost."""
+    """What a user had and must not be offered: ids, and hashes (core.had) of what the history has lost."""
 
     items: frozenset[str] = frozenset()
     hashes: tuple[int, ...] = ()
@@ -47,13 +47,18 @@ NOTHING = Proposal("none", ())
 
 
 class Generator(Protocol):
-    """Proposes next items. A pure function of the histories: batching must not change a bit of the answer."""
+    """Proposes next items. A pure function of each history and what was had: a batch changes no bit."""
 
-    def propose(self, histories: Sequence[Sequence[str]], count: int, had: Sequence[Had] | None = None) -> list[Proposal]:
+    def propose(
+        self,
+        histories: Sequence[Sequence[str]],
+        count: int,
+        had: Sequence[Had] | None = None,
+    ) -> list[Proposal]:
         """For each history (item ids, oldest first) up to ``count`` candidates, best first, ties by item id.
 
         Args:
-            had: for each history what is no candidate; nothing if None. It is left out before the cut to ``count``.
+            had: for each history what is no candidate, left out before the cut to ``count``; nothing if None.
 
         Raises:
             GeneratorFailed: the model could not be run.
@@ -70,19 +75,31 @@ class Ladder:
     def __init__(self, rungs: Sequence[Generator]) -> None:
         self._rungs = tuple(rungs)
 
-    def propose(self, histories: Sequence[Sequence[str]], count: int, had: Sequence[Had] | None = None) -> list[Proposal]:
+    def propose(
+        self,
+        histories: Sequence[Sequence[str]],
+        count: int,
+        had: Sequence[Had] | None = None,
+    ) -> list[Proposal]:
         had = had or [Had()] * len(histories)
         answers: dict[int, Proposal] = {}
         for rung in self._rungs:
             waiting = [place for place in range(len(histories)) if place not in answers]
             if not waiting:
                 break
-            proposals = _ask(rung, [histories[place] for place in waiting], count, [had[place] for place in waiting])
-            answers.update((place, made) for place, made in zip(waiting, proposals, strict=True) if made.is_answer)
+            waiting_had = [had[place] for place in waiting]
+            proposals = _ask(rung, [histories[place] for place in waiting], count, waiting_had)
+            pairs = zip(waiting, proposals, strict=True)
+            answers.update((place, proposal) for place, proposal in pairs if proposal.is_answer)
         return [answers.get(place, NOTHING) for place in range(len(histories))]
 
 
-def _ask(rung: Generator, histories: Sequence[Sequence[str]], count: int, had: Sequence[Had]) -> list[Proposal]:
+def _ask(
+    rung: Generator,
+    histories: Sequence[Sequence[str]],
+    count: int,
+    had: Sequence[Had],
+) -> list[Proposal]:
     """What the generator proposes, nothing where it fails. After a failure it is asked for each history alone: a history that it
     cannot answer must not change what its neighbours in the batch get, or live and replay would differ by their batches."""
     try:

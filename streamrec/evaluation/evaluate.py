@@ -80,7 +80,7 @@ def evaluate(
       weights of generator and scorer stay, EASE and item-kNN too.
 
     Args:
-        rules: what slates are served with. Ten items are asked for in any case, and what the user had is excluded.
+        rules: those of the slates that are served, but ten slots are asked for, and nothing may come again.
 
     Raises:
         UserError: the bundle was trained on a target, or there is nothing to ask.

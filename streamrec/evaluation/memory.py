@@ -38,10 +38,10 @@ class Memory:
         self._rules = rules
         hashes = np.fromiter(map(item_hash, item_ids), np.uint32, len(item_ids))
         _, hash_index, times = np.unique(hashes, return_inverse=True, return_counts=True)
-        self._alike = hash_index if times.max(initial=1) > 1 else None  # by item, where two items share a hash
+        self._alike = hash_index if times.max(initial=1) > 1 else None  # by item; None if no two share a hash
         position = np.arange(len(items))
         self._previous, following = _neighbours(users, items)
-        leaves = following > position + rules.max_history  # an item that the history still holds is not remembered beside it
+        leaves = following > position + rules.max_history  # else the history still holds the item then
         self._until = np.full(len(items), -1, np.int64)
         places = np.flatnonzero(leaves)
         _, again = _neighbours(users[places], hash_index[items[places]])
@@ -72,7 +72,7 @@ class Memory:
 
 
 def _neighbours(users: NDArray[Any], items: NDArray[Any]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """The position at which each interaction's user had its item before, and has it next; -1 and the length if never."""
+    """Where each interaction's user had its item before, and has it next; -1 and the length if never."""
     order = np.lexsort((items, users))  # stable: the positions of one user and item stay in order
     same = (users[order][1:] == users[order][:-1]) & (items[order][1:] == items[order][:-1])
     earlier, later = order[:-1][same], order[1:][same]

@@ -79,7 +79,9 @@ def split(dataset: Dataset, holdout: Holdout, known: NDArray[np.bool_] | None = 
     - ``time-split``: everything from the time of the 80 % interaction on is the test; the newest 5 % before it the validation.
     - ``none``: the newest 5 % are the validation.
 
-    A target that its user had before is left out if the session still remembers it: what it has forgotten may be recommended.
+    A target that its user had before is left out if the session remembers it: only what it has forgotten may
+    be recommended again.
+
     What the validation holds has chosen before it is learned: see training.train.
 
     Args:

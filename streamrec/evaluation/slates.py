@@ -72,7 +72,9 @@ def slates(
         asked = positions[first : first + AT_ONCE]
         histories = [model_items(split, split.past(position), to_vocabulary) for position in asked]
         known = [place for place, history in enumerate(histories) if history]
-        had = [_known(split.had(position), to_vocabulary) if exclude_seen else NOTHING for position in asked.tolist()]
+        had = [NOTHING] * len(asked)
+        if exclude_seen:
+            had = [_known(split.had(position), to_vocabulary) for position in asked.tolist()]
         made = generator.log_probs([histories[place] for place in known], [had[place] for place in known]) if known else ()
         answers = dict(zip(known, made, strict=True))
         for place, (position, history) in enumerate(zip(asked.tolist(), histories, strict=True)):

@@ -48,8 +48,13 @@ class GPTRec:
         self._vocabulary = vocabulary
         self.context = context
 
-    def propose(self, histories: Sequence[Sequence[str]], count: int, had: Sequence[Had] | None = None) -> list[Proposal]:
-        """For each history up to ``count`` candidates, best first, ties by item id; none if no item of it is known.
+    def propose(
+        self,
+        histories: Sequence[Sequence[str]],
+        count: int,
+        had: Sequence[Had] | None = None,
+    ) -> list[Proposal]:
+        """For each history up to ``count`` candidates, best first; none if no item of it is known.
 
         Raises:
             GeneratorFailed: the model could not be run, or gave what is no probability.
@@ -65,12 +70,16 @@ class GPTRec:
                 proposals[place] = self._best(log_probs, count, without[place])
         return proposals
 
-    def log_probs(self, histories: Sequence[Sequence[int]], had: Sequence[Indexes] | None = None) -> NDArray[np.float32]:
+    def log_probs(
+        self,
+        histories: Sequence[Sequence[int]],
+        had: Sequence[Indexes] | None = None,
+    ) -> NDArray[np.float32]:
         """The log-probability of each item of the vocabulary as the next one; a row for each history, none of them empty.
 
         Args:
-            had: what each user must not be offered; the history if None. A slate that is written item by item is written
-                around it; to an order of all items it makes no difference.
+            had: what each user must not be offered; the history if None. A slate that is written item by item
+                is written around it. To an order of all items it makes no difference.
         """
         had = had or histories
         recent = [history[-self.context :] for history in histories]
@@ -81,7 +90,12 @@ class GPTRec:
             answers[places] = self._run([recent[place] for place in places], steps, [had[place] for place in places])
         return answers
 
-    def _run(self, histories: Sequence[Sequence[int]], steps: int, had: Sequence[Indexes]) -> NDArray[np.float32]:
+    def _run(
+        self,
+        histories: Sequence[Sequence[int]],
+        steps: int,
+        had: Sequence[Indexes],
+    ) -> NDArray[np.float32]:
         items = np.zeros((len(histories), steps), np.int64)
         for row, history in zip(items, histories, strict=True):
             row[: len(history)] = history
@@ -91,7 +105,12 @@ class GPTRec:
         except _ERRORS as error:
             raise GeneratorFailed(f"onnxruntime: {_one_line(error)}") from None
 
-    def _answer(self, items: NDArray[np.int64], lengths: NDArray[np.int64], had: Sequence[Indexes]) -> NDArray[np.float32]:
+    def _answer(
+        self,
+        items: NDArray[np.int64],
+        lengths: NDArray[np.int64],
+        had: Sequence[Indexes],
+    ) -> NDArray[np.float32]:
         """The log-probabilities after each row's first ``lengths`` items; the rest of a row is padding. -inf: never."""
         log_probs: NDArray[np.float32] = self._session.run(None, {"items": items, "lengths": lengths})[0]
         return log_probs
@@ -100,13 +119,10 @@ class GPTRec:
         if not np.isfinite(log_probs[log_probs != -np.inf]).all():
             raise GeneratorFailed("the model gave a log-probability that is not a number")
         chosen = best(log_probs, count, without)
-        values = log_probs[chosen]
-        ids = self._vocabulary.item_ids
-        return Proposal(
-            SOURCE,
-            tuple(Candidate(ids[item], SOURCE, value) for item, value in zip(chosen.tolist(), values.tolist(), strict=True)),
-            len(without),
-        )
+        values, ids = log_probs[chosen].tolist(), self._vocabulary.item_ids
+        pairs = zip(chosen.tolist(), values, strict=True)
+        candidates = tuple(Candidate(ids[item], SOURCE, value) for item, value in pairs)
+        return Proposal(SOURCE, candidates, len(without))
 
 
 # onnxruntime's exceptions have no common ancestor of their own

@@ -1,8 +1,8 @@
 """GPTRec's Next-K (Petrov & Macdonald, arXiv 2306.11114): the slate is written item by item, each knowing those before it.
 
 Greedy, and never repeating: neither what the user must not be offered nor what the slate holds already. The
-history is read once, into a cache. After the slate's last item the rest of the catalogue follows in the order of
-the next step: filters may drop some of the slate without emptying it.
+history is read once, into a cache. After the slate's last item the rest of the catalogue follows in the order
+of the next step: filters may drop some of the slate without emptying it.
 
 An item's log-probability is that of the slate up to and including it. So it falls from slot to slot, and a scorer that only
 calibrates it keeps the order, which is the point of a slate.
@@ -43,7 +43,12 @@ class NextK(GPTRec):
         if not tuned:  # what is written needs places after the history's
             self.context = context - self.slate + 1
 
-    def _answer(self, items: NDArray[np.int64], lengths: NDArray[np.int64], had: Sequence[Indexes]) -> NDArray[np.float32]:
+    def _answer(
+        self,
+        items: NDArray[np.int64],
+        lengths: NDArray[np.int64],
+        had: Sequence[Indexes],
+    ) -> NDArray[np.float32]:
         batch, columns = items.shape
         rows = np.arange(batch)
         allowed = np.ones((batch, len(self._vocabulary)), bool)

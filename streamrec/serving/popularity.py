@@ -22,10 +22,15 @@ class Popularity:
     def __init__(self, vocabulary: Vocabulary, shares: NDArray[np.float64]) -> None:
         self._vocabulary = vocabulary
         self._order = best(shares, len(shares))
-        ids, log_shares = vocabulary.item_ids, np.log(shares).tolist()
-        self._candidates = tuple(Candidate(item_id, SOURCE, share) for item_id, share in zip(ids, log_shares, strict=True))
+        pairs = zip(vocabulary.item_ids, np.log(shares).tolist(), strict=True)
+        self._candidates = tuple(Candidate(item_id, SOURCE, log_share) for item_id, log_share in pairs)
 
-    def propose(self, histories: Sequence[Sequence[str]], count: int, had: Sequence[Had] | None = None) -> list[Proposal]:
+    def propose(
+        self,
+        histories: Sequence[Sequence[str]],
+        count: int,
+        had: Sequence[Had] | None = None,
+    ) -> list[Proposal]:
         """The same list for everybody, without what each user had."""
         return [self._propose(count, each) for each in had or [Had()] * len(histories)]
 

@@ -35,7 +35,12 @@ class SubTokens(GPTRec):
         self._tokens = codes + self._values * np.arange(codes.shape[1])  # each sub-token has a vocabulary of its own
         self._branches = branches
 
-    def _answer(self, items: NDArray[np.int64], lengths: NDArray[np.int64], had: Sequence[Indexes]) -> NDArray[np.float32]:
+    def _answer(
+        self,
+        items: NDArray[np.int64],
+        lengths: NDArray[np.int64],
+        had: Sequence[Indexes],
+    ) -> NDArray[np.float32]:
         batch, depths = len(items), self._tokens.shape[1]
         tokens = self._tokens[items].reshape(batch, -1)
         logits, _, cache = self._network.read(tokens, lengths * depths, repeat=depths)

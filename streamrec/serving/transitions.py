@@ -81,10 +81,16 @@ class Transitions:
             self._counts.followers[row], shares, len(self._background)
         )
 
-    def propose(self, histories: Sequence[Sequence[str]], count: int, had: Sequence[Had] | None = None) -> list[Proposal]:
+    def propose(
+        self,
+        histories: Sequence[Sequence[str]],
+        count: int,
+        had: Sequence[Had] | None = None,
+    ) -> list[Proposal]:
         """For each history up to ``count`` candidates; none if no item of it is known."""
         known = [self._vocabulary.known(history) for history in histories]
-        return [self._propose(history, count, each) for history, each in zip(known, had or [Had()] * len(known), strict=True)]
+        had = had or [Had()] * len(histories)
+        return [self._propose(history, count, each) for history, each in zip(known, had, strict=True)]
 
     def _propose(self, history: Sequence[int], count: int, had: Had) -> Proposal:
         if not history:
@@ -92,10 +98,7 @@ class Transitions:
         without = self._vocabulary.had(had)
         chances = self.probabilities(history)
         chosen = best(chances, count, without)
-        ids = self._vocabulary.item_ids
-        log_probs = np.log(chances[chosen]).tolist()
-        return Proposal(
-            SOURCE,
-            tuple(Candidate(ids[item], SOURCE, log_prob) for item, log_prob in zip(chosen.tolist(), log_probs, strict=True)),
-            len(without),
-        )
+        log_probs, ids = np.log(chances[chosen]).tolist(), self._vocabulary.item_ids
+        pairs = zip(chosen.tolist(), log_probs, strict=True)
+        candidates = tuple(Candidate(ids[item], SOURCE, value) for item, value in pairs)
+        return Proposal(SOURCE, candidates, len(without))

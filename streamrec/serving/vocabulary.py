@@ -32,12 +32,12 @@ class Vocabulary:
         return [index[item_id] for item_id in history if item_id in index]
 
     def had(self, had: Had) -> NDArray[np.intp]:
-        """The indexes of what a user had, each once, in order; items that were not trained on are left out."""
+        """The indexes of what a user had, each once, in order; what was not trained on is left out."""
         index = self.index
         mask = np.zeros(len(self), bool)
         mask[[index[item_id] for item_id in had.items if item_id in index]] = True
         if len(self) and had.hashes:
-            wanted = np.sort(np.frombuffer(array("I", had.hashes), np.uint32))  # sorted ones are found twice as fast
+            wanted = np.sort(np.frombuffer(array("I", had.hashes), np.uint32))  # sorted, for speed
             place = np.searchsorted(self._hashes, wanted)
             place = place[self._hashes.take(place, mode="clip") == wanted]
             while len(place):

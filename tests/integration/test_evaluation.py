@@ -167,13 +167,14 @@ def test_odd_data_is_evaluated_or_refused_in_words(folder: Path) -> None:
 @pytest.fixture(scope="module")
 def diary(folder: Path) -> Dataset:
     """One person's own log: what the bundle knows was all had long before the test begins."""
-    lines = [f"me,i{n % 8:02},{n},click" for n in range(140)] + [f"me,new{n:02},{140 + n},click" for n in range(30)]
+    lines = [f"me,i{n % 8:02},{n},click" for n in range(140)]
+    lines += [f"me,new{n:02},{140 + n},click" for n in range(30)]
     return written(folder / "diary", lines, [f"i{n:02},," for n in range(8)])
 
 
 @pytest.mark.parametrize("protocol", ["time-split", "prequential"])
 def test_one_persons_own_log_is_evaluated(folder: Path, diary: Dataset, protocol: Protocol) -> None:
-    """Nothing is left to propose: each list is empty, for the model and for its baselines, and every target is missed."""
+    """Nothing is left to propose: the model's lists are empty, and every target is missed."""
     out = folder / "diary-bundle"
     bundle = load_bundle(out) if out.exists() else trained(diary, out, "time-split", steps=3)
     report = evaluate(bundle, diary, protocol)
@@ -183,27 +184,27 @@ def test_one_persons_own_log_is_evaluated(folder: Path, diary: Dataset, protocol
 
 
 def test_the_threshold_in_force_is_the_served_one(folder: Path) -> None:
-    """A bundle's own threshold would leave most slots empty; the setting fills them, for the pipeline and for the figures."""
+    """A bundle's own threshold leaves slots empty; the setting fills them, served and in figures."""
     dataset = walk(folder / "short", list(range(ITEMS)))
     bundle = trained(dataset, folder / "short-bundle", "leave-one-out")
     bundle = replace(bundle, scorer_weights=msgspec.structs.replace(bundle.scorer_weights, threshold=0.99))
-    for rules, size in ((SlateRules(), 3), (SlateRules(relevance_threshold=0.0), 10), (SlateRules(least=5), 5)):
+    of_all = ((SlateRules(), 3), (SlateRules(relevance_threshold=0.0), 10), (SlateRules(least=5), 5))
+    for rules, size in of_all:
         report = evaluate(bundle, dataset, "leave-one-out", rules=rules)
         assert report.relevance_threshold == rules.threshold(0.99)
         assert report.mean_slate_size == size
         served = Pipeline(Ladder(bundle.rungs()), bundle.scorer(), bundle.transitions, rules, VERSIONS)
         assert served.threshold == report.relevance_threshold
-        told = served.recommend([session("i01", "i02")], Catalogue(bundle.items))[0]
-        assert (len(told.items), "below_threshold" in told.dropped) == (size, size < 10)
+        answer = served.recommend([session("i01", "i02")], Catalogue(bundle.items))[0]
+        assert (len(answer.items), "below_threshold" in answer.dropped) == (size, size < 10)
 
 
 def test_the_verb_prints_one_object_for_machines_and_a_table_for_people(folder: Path, frozen_bundle: Bundle) -> None:
     verb = [sys.executable, "-m", "streamrec", "evaluate", str(frozen_bundle.path), str(folder / "turning")]
     environment = os.environ | {"STREAMREC_RELEVANCE_THRESHOLD": "0.25"}
-    told = subprocess.run(
-        [*verb, "--protocol", "prequential", "--json"], capture_output=True, text=True, check=True, env=environment
-    )
-    report = json.loads(told.stdout)
+    as_json = [*verb, "--protocol", "prequential", "--json"]
+    printed = subprocess.run(as_json, capture_output=True, text=True, check=True, env=environment).stdout
+    report = json.loads(printed)
     assert report["relevance_threshold"] == 0.25  # the settings are a worker's
     assert {"protocol", "users", "items", "events", "seen_items_excluded", "dataset_sha256", "seed"} <= set(report)
     assert report["seen_items_excluded"] is True

@@ -38,8 +38,9 @@ def test_each_rung_leaves_out_what_the_user_it_answers_for_had() -> None:
     alone = FailsInBatches({"a": ["b", "c"]}, source="best")
     for rungs in ([KNOWS_A, KNOWS_ALL], [Broken(), KNOWS_A, KNOWS_ALL], [alone, KNOWS_ALL]):
         proposals = Ladder(rungs).propose(histories, 5, had)
-        found = [(each.source, "".join(one.item_id for one in each.candidates), each.seen) for each in proposals]
-        assert found == [("best", "c", 1), ("last", "y", 1), ("best", "", 2), ("last", "x", 1)]
+        items = ["".join(one.item_id for one in each.candidates) for each in proposals]
+        answers = [(each.source, its, each.seen) for each, its in zip(proposals, items, strict=True)]
+        assert answers == [("best", "c", 1), ("last", "y", 1), ("best", "", 2), ("last", "x", 1)]
 
 
 def test_the_next_rung_answers_for_one_that_failed() -> None:

@@ -89,16 +89,16 @@ def test_only_what_a_session_has_forgotten_is_asked_again(holdout: Holdout) -> N
     """The validation without a holdout, the test of each protocol: all remember what a session does."""
     remembered = KEPT + SessionRules().max_had
 
-    def asked_again(between: int) -> tuple[bool, Split]:
+    def ask_again(between: int) -> tuple[bool, Split]:
         log = dataset("anna x 0", *[f"anna i{n} 1" for n in range(between)], "anna x 2")
         parts = split(log, holdout)
         return between + 1 in (parts.validation if holdout == "none" else parts.test), parts
 
-    forgotten, parts = asked_again(remembered)
+    forgotten, parts = ask_again(remembered)
     assert forgotten
     assert remembered + 1 not in parts.repeats
     assert len(np.unique(parts.had(remembered + 1))) == remembered
-    forgotten, parts = asked_again(remembered - 1)
+    forgotten, parts = ask_again(remembered - 1)
     assert not forgotten
     assert (remembered in parts.repeats) == (holdout != "none")
 

@@ -13,8 +13,12 @@ from streamrec.serving.topk import best
     count=st.integers(-2, 50),
     without=st.sets(st.integers(0, 39)),
 )
-def test_the_best_are_those_of_a_full_sort_with_ties_by_index(scores: list[float], count: int, without: set[int]) -> None:
-    """What is left out, and what scores -inf, is never among them, however few are left and however many are asked for."""
+def test_the_best_are_those_of_a_full_sort_with_ties_by_index(
+    scores: list[float],
+    count: int,
+    without: set[int],
+) -> None:
+    """What is left out, and what scores -inf, is never among them, however few are left."""
     possible = [index for index, score in enumerate(scores) if score > -np.inf and index not in without]
     expected = sorted(possible, key=lambda index: (-scores[index], index))[: max(count, 0)]
     given_scores = np.array(scores, np.float32)
