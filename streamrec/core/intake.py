@@ -35,7 +35,7 @@ def read_event(topic: str, value: bytes | None, headers: Headers, timestamp: int
     except InvalidRecord as fault:  # an erasure, which is rare, is looked for only where there is no event
         if topic == ERASURES and _peek(value, written_as).event_type == "erase":
             return decode(Erasure, value, written_as)
-        raise _with_unit(fault, _peek(value, written_as).occurred_at) from None
+        raise _explained(fault, topic, _peek(value, written_as).occurred_at) from None
     if event.event_type != EVENT_TYPES[topic]:
         raise InvalidRecord("invalid", f"event_type {event.event_type!r} does not belong on {topic}")
     if event.occurred_at in SECONDS_OF_THIS_CENTURY and timestamp >= BELIEVED_SINCE:
@@ -76,11 +76,15 @@ def read_item(key: bytes | None, value: bytes | None, headers: Headers) -> tuple
     return item_id, item
 
 
-def _with_unit(fault: InvalidRecord, occurred_at: Any) -> InvalidRecord:
-    """The fault, with the likely unit where it is about ``occurred_at``."""
-    if "$.occurred_at" not in fault.detail or not isinstance(occurred_at, int | float) or not _unit(occurred_at):
-        return fault
-    return InvalidRecord(fault.reason, f"{fault.detail}: {occurred_at} {_unit(occurred_at)}")
+def _explained(fault: InvalidRecord, topic: str, occurred_at: Any) -> InvalidRecord:
+    """The fault, with what is expected if it is about the time or the type."""
+    if "$.occurred_at" in fault.detail:
+        unit = _unit(occurred_at) if isinstance(occurred_at, int | float) else ""
+        expected = f"{occurred_at} {unit}" if unit else "a whole number of milliseconds since 1970 (UTC) is expected"
+        return InvalidRecord(fault.reason, f"{fault.detail}: {expected}")
+    if "$.event_type" in fault.detail:
+        return InvalidRecord(fault.reason, f"{fault.detail}: {EVENT_TYPES[topic]!r} is expected on {topic}")
+    return fault
 
 
 def _unit(occurred_at: float) -> str:

@@ -91,10 +91,14 @@ class Lease:
 
         async def send_when_held(node: Any, request: Any, **options: Any) -> Any:
             if isinstance(request, ProduceRequest):
-                await self._wait()
-                while self._settled.get(node) != self._rebalance:
-                    await self._settle(node, send)
+                self._waiting += 1
+                try:
                     await self._wait()
+                    while self._settled.get(node) != self._rebalance:
+                        await self._settle(node, send)
+                        await self._wait()
+                finally:
+                    self._waiting -= 1
             return await send(node, request, **options)
 
         return send_when_held
@@ -126,13 +130,9 @@ class Lease:
         return write_if_held
 
     async def _wait(self) -> None:
-        self._waiting += 1
-        try:
-            while not self.held:
-                self._tell()
-                await asyncio.sleep(PAUSE)
-        finally:
-            self._waiting -= 1
+        while not self.held:
+            self._tell()
+            await asyncio.sleep(PAUSE)
 
     def _tell(self) -> None:
         if not self._told:

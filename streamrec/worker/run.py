@@ -3,7 +3,8 @@
 import asyncio
 import os
 import signal
-from collections.abc import Awaitable, Sequence
+import threading
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 import structlog
@@ -24,16 +25,25 @@ def run_apps(apps: Sequence[App], *, beside: Sequence[Awaitable[Any]] = (), grac
     Args:
         apps: from `make_app`, with their agents; each is its own consumer group.
         beside: what else runs in the loop, such as the ops server; cancelled after the apps have stopped.
-        grace: seconds that stopping may take; after that the process exits at once, with code 1.
+        grace: seconds that stopping may take, the end of the process included; after that it exits at once, with code 1.
 
     Raises:
         WorkerFailed: an app failed. Whoever starts the process should start it again.
     """
-    asyncio.run(serve(apps, beside=beside, grace=grace))
+    # A daemon: it outlives the loop, whose end may wait for a task or a thread that does not end.
+    last_resort = threading.Timer(grace + 1, _give_up, [grace])
+    last_resort.daemon = True
+    asyncio.run(serve(apps, beside=beside, grace=grace, on_stop=last_resort.start))
 
 
-async def serve(apps: Sequence[App], *, beside: Sequence[Awaitable[Any]] = (), grace: float = 30.0) -> None:
-    """`run_apps` inside a running loop."""
+async def serve(
+    apps: Sequence[App],
+    *,
+    beside: Sequence[Awaitable[Any]] = (),
+    grace: float = 30.0,
+    on_stop: Callable[[], None] = lambda: None,
+) -> None:
+    """`run_apps` inside a running loop; ``on_stop`` is called when it begins to stop."""
     stopped = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -43,6 +53,7 @@ async def serve(apps: Sequence[App], *, beside: Sequence[Awaitable[Any]] = (), g
     try:
         await _first_end(stopped, apps, starting + companions)
     finally:
+        on_stop()
         watchdog = loop.call_later(grace, _give_up, grace)
         stops = await asyncio.gather(*(app.stop() for app in apps), return_exceptions=True)
         for task in starting + companions:

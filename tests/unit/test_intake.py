@@ -9,7 +9,7 @@ from streamrec.core.deadletters import MOST_BYTES, DeadLetter, dead_letter, orig
 from streamrec.core.errors import InvalidRecord
 from streamrec.core.intake import Headers, read_event, read_item
 from streamrec.core.wire import MAX_RECORD_BYTES, encode
-from tests.make import event, item, position
+from tests.make import NOW, event, item, position
 
 JSON = (("content-type", b"application/json"),)
 
@@ -143,3 +143,31 @@ def test_a_dead_letter_always_fits_and_says_what_is_missing(part: str, size: int
 def test_what_is_no_dead_letter_is_refused(headers) -> None:
     with pytest.raises(InvalidRecord, match="not a dead letter"):
         origin_of(headers)
+
+
+@pytest.mark.parametrize(
+    ("occurred_at", "said"),
+    [
+        (1_700_000_000, "looks like seconds since 1970; milliseconds are expected"),
+        (1_700_000_000_000_000, "looks like microseconds since 1970; milliseconds are expected"),
+        (1_700_000_000_000_000_000, "looks like nanoseconds since 1970; milliseconds are expected"),
+        (1_700_000_000.5, "looks like seconds since 1970; milliseconds are expected"),
+        (1_700_000_000_000.5, "a whole number of milliseconds since 1970"),
+        ("2023-11-14T22:13:20Z", "a whole number of milliseconds since 1970"),
+    ],
+)
+def test_a_time_in_another_unit_is_named(occurred_at: object, said: str) -> None:
+    sent = msgspec.json.encode(msgspec.to_builtins(event()) | {"occurred_at": occurred_at})
+    with pytest.raises(InvalidRecord, match=f"occurred_at.*{said}"):
+        read_event("listens", sent, JSON, NOW)
+
+
+def test_times_of_a_log_without_a_clock_are_read() -> None:
+    """A data set whose timestamps are row numbers, replayed: the record's own timestamp is as small."""
+    assert read_event("listens", encode(event("a", 1_700_000_000)), (), 1_700_000_000) == event("a", 1_700_000_000)
+
+
+def test_an_unknown_type_is_told_what_belongs_there() -> None:
+    sent = msgspec.json.encode(msgspec.to_builtins(event()) | {"event_type": "play"})
+    with pytest.raises(InvalidRecord, match=r"'listen' is expected on listens"):
+        read_event("listens", sent, JSON)

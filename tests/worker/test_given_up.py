@@ -73,12 +73,13 @@ IN_TIME = """
 import asyncio, sys
 from streamrec.worker.app import make_app
 from streamrec.worker.lease import Lease
+from aiokafka.protocol.produce import ProduceRequest
 
 async def run(kind):
     app = make_app("app", {"bootstrap_servers": "127.0.0.1:1"})
     app.lease = Lease(10)
     async def slow(): await asyncio.sleep(0.5)
-    async def in_vain(): await app.lease._wait()
+    async def in_vain(): await app.lease.holding_back(None)(1, ProduceRequest(None, -1, 1000, []))
     await app.in_time(slow() if kind == "slow" else in_vain())
     print("done")
 

@@ -1,11 +1,13 @@
 """No app starts that would unpickle what it reads."""
 
+import asyncio
+
 import faust
 import pytest
 
 from streamrec.core.errors import UserError
 from streamrec.worker.app import App, make_app, refuse_pickle
-from streamrec.worker.run import run_apps
+from streamrec.worker.run import serve
 from streamrec.worker.table import ByteTable
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # of Faust, about what we plant
@@ -43,4 +45,4 @@ def test_it_is_refused_at_start() -> None:
     bad = app()
     bad.conf.key_serializer = "pickle"
     with pytest.raises(UserError, match="unpickle"):
-        run_apps([bad])
+        asyncio.run(serve([bad]))
