@@ -1,6 +1,7 @@
 """A worker that works off a backlog is live, however long a partition waits for its turn; one in which nothing moves is not."""
 
 import asyncio
+from types import SimpleNamespace
 
 import pytest
 from aiokafka import TopicPartition
@@ -37,3 +38,24 @@ def test_a_partition_waits_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_what_was_delivered_meanwhile_begins_anew(monkeypatch: pytest.MonkeyPatch) -> None:
     assert live_after(monkeypatch, [{FIRST: 5}] * 6 + [{}] + [{FIRST: 5}] * 6) == []
+
+
+def test_a_transaction_open_for_a_minute_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In the notes, with its producer; it is no reason not to be ready. One that moves on is not named."""
+    held_up = {FIRST: 7}
+    intake = SimpleNamespace(held_up=lambda: held_up)
+    watch = SimpleNamespace(producers={FIRST: "producer 12"}, held_up=(), not_ready=list)
+    watched = Health([intake], watch=watch)  # type: ignore[list-item, arg-type]
+    monkeypatch.setattr(watched, "_of_apps", lambda: iter(()))
+
+    def notes_at(now: float) -> list[str]:
+        monkeypatch.setattr(health, "monotonic", lambda: now)
+        watched._look_for_open_transactions(now)
+        return asyncio.run(watched.notes())
+
+    assert notes_at(0.0) == notes_at(59.0) == []
+    assert "clicks[0]: a transaction of producer 12, open at offset 7 for 61 s" in notes_at(61.0)[0]
+    assert watch.held_up == [FIRST]
+    assert asyncio.run(watched.not_ready()) == []
+    held_up[FIRST] = 9
+    assert notes_at(62.0) == []
